@@ -1,0 +1,45 @@
+"""The events that services meet in; `libs.common.topics` says which topic carries which."""
+
+from libs.common.events.action import ActionTaken
+from libs.common.events.catalog import CatalogEntry
+from libs.common.events.event import Event, Moment, Series
+from libs.common.events.governance import AuditEntry, DisposalChanged
+from libs.common.events.ingest import DeadLetter, LedgerEntry
+from libs.common.events.observation import (
+    OBSERVATION_SCHEMA,
+    Expectation,
+    LateEvents,
+    Observation,
+    OffsetRange,
+    Severity,
+    Status,
+)
+from libs.common.events.quality import Cause, HealthChanged, IncidentChanged
+from libs.common.events.series import parse_series_key, series_key
+from libs.common.events.signal import SignalChanged, Verdict
+
+__all__ = [
+    "OBSERVATION_SCHEMA",
+    "ActionTaken",
+    "AuditEntry",
+    "CatalogEntry",
+    "Cause",
+    "DeadLetter",
+    "DisposalChanged",
+    "Event",
+    "Expectation",
+    "HealthChanged",
+    "IncidentChanged",
+    "LateEvents",
+    "LedgerEntry",
+    "Moment",
+    "Observation",
+    "OffsetRange",
+    "Series",
+    "Severity",
+    "SignalChanged",
+    "Status",
+    "Verdict",
+    "parse_series_key",
+    "series_key",
+]

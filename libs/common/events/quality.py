@@ -1,0 +1,69 @@
+"""Quality: incidents with an owner and a cause, and the health of each source."""
+
+from typing import Literal
+
+from libs.common.events.event import Event, Moment
+from libs.common.events.observation import Severity
+
+Cause = Literal[
+    "source_outage",
+    "source_schema",
+    "source_logic",
+    "transport",
+    "late",
+    "clock",
+    "unit",
+    "reference_data",
+    "our_code",
+    "our_rule",
+    "real_world_change",
+]
+
+
+class IncidentChanged(Event):
+    """The whole incident after one change, on `quality.incidents`."""
+
+    id: str
+    change: Literal["opened", "updated", "acknowledged", "assigned", "resolved", "reopened"]
+    source: str
+    rule: str | None
+    """The rule that was broken; None for a freshness incident."""
+    kind: Literal["rule", "freshness"]
+    severity: Severity
+    state: Literal["open", "acknowledged", "resolved"]
+    owner: str
+    """The team that answers for it."""
+    assignee: str | None = None
+    cause: Cause | None = None
+    """Required to resolve."""
+    violations: int = 0
+    assessed: int = 0
+    opened_at: Moment
+    last_seen_at: Moment
+    resolved_at: Moment | None = None
+    summary: str = ""
+    by: str = "quality"
+    recorded_at: Moment
+
+
+class HealthChanged(Event):
+    """A source's health, on `quality.health`: three figures that are always shown together.
+
+    What was not assessed never raises the score: a source of which nothing was assessed has score None.
+    """
+
+    source: str
+    score: float | None
+    """0 to 1; None is unknown, which is not healthy."""
+    assessed_share: float
+    """0 to 1: events on which every rule could be judged, of all events."""
+    worst: Severity | None
+    """Worst severity among open incidents."""
+    fresh: bool | None
+    """None until the first event."""
+    last_event_at: Moment | None
+    """Event time of the newest event."""
+    last_arrival_at: Moment | None
+    events: int
+    """Events in the assessed period."""
+    recorded_at: Moment

@@ -1,0 +1,125 @@
+"""The whole bus on one page.
+
+Broker topics, `docs/topics.md` and the contract tests derive from `TOPICS`. Names are logical: every
+process puts `settings.prefix` before them, so that several meshes can share one broker.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from libs.common.events import (
+    ActionTaken,
+    AuditEntry,
+    CatalogEntry,
+    DeadLetter,
+    DisposalChanged,
+    Event,
+    Expectation,
+    HealthChanged,
+    IncidentChanged,
+    LateEvents,
+    LedgerEntry,
+    Observation,
+    SignalChanged,
+)
+
+KEEP = timedelta(days=7)
+"""Kafka carries the recent past; history lies in the archive. Counted from arrival, not from event time."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `name` may hold `{source}`; `event` is None where the bytes are not a JSON or Avro event."""
+
+    name: str
+    purpose: str
+    event: type[Event] | None
+    key: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    partitions: int = 1
+    retention: timedelta | None = KEEP
+    compacted: bool = False
+    wire: str = "json"
+    """json · avro (Confluent wire format) · arrow (IPC stream)."""
+
+    def of(self, source: str) -> str:
+        """The name of this topic for one source."""
+        return self.name.format(source=source)
+
+
+EVENTS = Topic(
+    "events.{source}", "a source's events, in its own schema", None, "the source's `key` fields",
+    ("ingest",), ("detector", "quality", "archive"), partitions=4, wire="avro",
+)  # fmt: skip
+REFERENCE = Topic(
+    "reference.{source}", "the rows of a reference source, the last per key", None, "the source's `key` fields",
+    ("ingest",), ("detector", "quality", "archive"), retention=None, compacted=True, wire="avro",
+)  # fmt: skip
+DEAD = Topic(
+    "events.dead", "records that were refused, with origin and reason", DeadLetter, "source",
+    ("ingest", "detector", "quality", "archive"), ("archive", "ingest"), retention=timedelta(days=30),
+)  # fmt: skip
+LEDGER = Topic(
+    "ledger", "the books of ingest, per transaction", LedgerEntry, "source", ("ingest",), ("archive",),
+)  # fmt: skip
+PARTIALS = Topic(
+    "detector.partials", "partial aggregates and watermarks, per series", None, "source/partition",
+    ("detector",), ("detector",), partitions=4, retention=timedelta(days=1), wire="arrow",
+)  # fmt: skip
+STATE = Topic(
+    "detector.state", "open windows: the changelog of merge", None, "partition/kpi@version/pane",
+    ("detector",), ("detector",), partitions=4, retention=None, compacted=True, wire="arrow",
+)  # fmt: skip
+MODELS = Topic(
+    "detector.models", "baselines and open signals: the changelog of the signal stage", None, "kpi@version/rule",
+    ("detector",), ("detector",), partitions=4, retention=None, compacted=True, wire="arrow",
+)  # fmt: skip
+LATE = Topic(
+    "detector.late", "events that came after their window had closed for good", LateEvents, "kpi",
+    ("detector",), ("archive",),
+)  # fmt: skip
+OBSERVATIONS = Topic(
+    "kpi.observations", "KPI values, every revision", Observation, "kpi|series_key",
+    ("detector",), ("detector", "quality", "archive", "strategy", "gateway"), partitions=4, wire="avro",
+)  # fmt: skip
+EXPECTATIONS = Topic(
+    "kpi.expectations", "the band that a seasonal rule expected", Expectation, "kpi|series_key",
+    ("detector",), ("archive",), partitions=4,
+)  # fmt: skip
+SIGNALS = Topic(
+    "signals", "signals opened, updated, closed", SignalChanged, "signal id",
+    ("detector",), ("archive", "strategy", "gateway"),
+)  # fmt: skip
+INCIDENTS = Topic(
+    "quality.incidents", "quality incidents", IncidentChanged, "incident id",
+    ("quality",), ("strategy", "gateway"),
+)  # fmt: skip
+HEALTH = Topic(
+    "quality.health", "the health of each source", HealthChanged, "source",
+    ("quality",), ("gateway",), retention=None, compacted=True,
+)  # fmt: skip
+ACTIONS = Topic(
+    "actions", "what was done about signals", ActionTaken, "signal id", ("strategy",), ("gateway",),
+)  # fmt: skip
+AUDIT = Topic(
+    "audit", "reads of classified data, and writes", AuditEntry, "actor",
+    ("gateway", "governance", "strategy"), ("governance",), retention=timedelta(days=30),
+)  # fmt: skip
+DISPOSALS = Topic(
+    "disposals", "disposals ordered and carried out", DisposalChanged, "disposal id",
+    ("governance", "archive"), ("archive", "governance"), retention=timedelta(days=30),
+)  # fmt: skip
+CATALOG = Topic(
+    "catalog", "definitions in force", CatalogEntry, "kind/id",
+    ("strategy",), ("ingest", "detector", "quality", "archive", "governance", "strategy", "gateway"),
+    retention=None, compacted=True,
+)  # fmt: skip
+
+TOPICS = (
+    EVENTS, REFERENCE, DEAD, LEDGER, PARTIALS, STATE, MODELS, LATE, OBSERVATIONS, EXPECTATIONS, SIGNALS,
+    INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, CATALOG,
+)  # fmt: skip
+
+STANDING = tuple(topic for topic in TOPICS if "{source}" not in topic.name)
+"""The topics that exist before any source is defined."""
