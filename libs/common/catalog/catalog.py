@@ -1,0 +1,108 @@
+"""The catalog in force: typed definitions by kind and id, with their versions."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from libs.common.catalog.models import (
+    DEFINITION,
+    AnyDefinition,
+    Kpi,
+    Objective,
+    Playbook,
+    Policy,
+    Rule,
+    Source,
+    Team,
+)
+from libs.common.events import CatalogEntry
+
+D = TypeVar("D")
+
+
+@dataclass
+class Catalog:
+    """Definitions in force. Services read it; only entries change it."""
+
+    entries: dict[tuple[str, str], CatalogEntry] = field(default_factory=dict)
+    definitions: dict[tuple[str, str], AnyDefinition] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, definitions: Iterable[AnyDefinition]) -> "Catalog":
+        """A catalog without history, for checks and tests."""
+        catalog = cls()
+        for definition in definitions:
+            catalog.definitions[definition.kind, definition.id] = definition
+        return catalog
+
+    def put(self, entry: CatalogEntry) -> None:
+        """Take one entry of the topic in; raises pydantic.ValidationError if it is of a newer code version."""
+        key = (entry.kind, entry.id)
+        if entry.definition is None:
+            self.entries.pop(key, None)
+            self.definitions.pop(key, None)
+            return
+        self.definitions[key] = DEFINITION.validate_python(entry.definition)
+        self.entries[key] = entry
+
+    def version(self, kind: str, id: str) -> int:
+        """The version in force; 0 if there is none."""
+        entry = self.entries.get((kind, id))
+        return entry.definition_version if entry else 0
+
+    def schema_id(self, source: str) -> int | None:
+        entry = self.entries.get(("source", source))
+        return entry.schema_id if entry else None
+
+    def _all(self, cls: type[D]) -> Iterator[D]:
+        return (definition for definition in self.definitions.values() if isinstance(definition, cls))
+
+    def _get(self, cls: type[D], kind: str, id: str) -> D | None:
+        definition = self.definitions.get((kind, id))
+        return definition if isinstance(definition, cls) else None
+
+    @property
+    def sources(self) -> list[Source]:
+        return list(self._all(Source))
+
+    @property
+    def kpis(self) -> list[Kpi]:
+        return list(self._all(Kpi))
+
+    @property
+    def rules(self) -> list[Rule]:
+        return list(self._all(Rule))
+
+    @property
+    def objectives(self) -> list[Objective]:
+        return list(self._all(Objective))
+
+    @property
+    def playbooks(self) -> list[Playbook]:
+        return list(self._all(Playbook))
+
+    @property
+    def teams(self) -> list[Team]:
+        return list(self._all(Team))
+
+    @property
+    def policies(self) -> list[Policy]:
+        return list(self._all(Policy))
+
+    def source(self, id: str) -> Source | None:
+        return self._get(Source, "source", id)
+
+    def kpi(self, id: str) -> Kpi | None:
+        return self._get(Kpi, "kpi", id)
+
+    def rule(self, id: str) -> Rule | None:
+        return self._get(Rule, "rule", id)
+
+    def objective(self, id: str) -> Objective | None:
+        return self._get(Objective, "objective", id)
+
+    def playbook(self, id: str) -> Playbook | None:
+        return self._get(Playbook, "playbook", id)
+
+    def team(self, id: str) -> Team | None:
+        return self._get(Team, "team", id)
