@@ -1,0 +1,64 @@
+# Every verb of the project; CI runs the same ones. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON := .venv/bin/python
+LOCAL := $(PYTHON) -m local
+READY := .venv/.ready
+.PHONY: help setup lock up down status reset dashboard demo verify-demo browser format check test
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## the Python environment, pinned and checked by hash
+
+$(READY): requirements.lock pyproject.toml
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || (echo "installing python3-venv (Debian)"; apt-get update -qq && apt-get install -y -qq python3-venv)
+	@test -x $(PYTHON) || python3 -m venv .venv
+	@echo "installing the packages of requirements.lock into .venv"
+	@$(PYTHON) -m pip install --quiet --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: ## resolve the dependencies anew and pin them
+	$(PYTHON) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --group dev --group demo pyproject.toml --output-file requirements.lock
+
+up: setup ## start the servers and the services
+	@$(LOCAL) up
+
+down: ## stop everything that `up` started; the data stays
+	@test ! -x $(PYTHON) || $(LOCAL) down
+
+status: setup ## what runs, and how it is
+	@$(LOCAL) status
+
+reset: down ## stop everything and forget all data
+	@$(LOCAL) reset
+
+dashboard: ## build the web app
+	@test ! -f dashboard/package.json || $(MAKE) --no-print-directory dashboard/dist/.stamp
+
+dashboard/dist/.stamp: $(shell git ls-files dashboard 2>/dev/null)
+	cd dashboard && npm ci && npm run build
+	@touch $@
+
+demo: setup dashboard up ## the demonstration: a year of real flights
+	@$(PYTHON) -m demo
+
+verify-demo: setup ## compare every value of the demonstration with plain SQL
+	@$(PYTHON) -m demo.verify
+
+browser: setup ## Chromium for the browser tests
+	@$(LOCAL) browser
+
+format: setup ## format and mend what can be mended
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+check: setup ## format, lint, types, boundaries, unit tests, contracts; no servers, under a minute
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@$(PYTHON) -m local.checks
+
+test: check browser dashboard ## everything, against the real servers
+	@$(PYTHON) -m pytest tests
+	@test ! -f dashboard/package.json || (cd dashboard && npm test)
