@@ -1,0 +1,83 @@
+"""`python -m local`: start, stop and show the servers and the services of this machine."""
+
+import shutil
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from . import download, places, ports, servers, status
+from .progress import Failed, console, say
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+class Part(StrEnum):
+    all = "all"
+    servers = "servers"
+
+
+class Numbers(StrEnum):
+    usual = "usual"
+    auto = "auto"
+
+
+@app.command()
+def up(
+    only: Annotated[Part, typer.Option(help="what to start")] = Part.all,
+    numbers: Annotated[Numbers, typer.Option("--ports", help="auto: any that are free")] = Numbers.usual,
+) -> None:
+    """Start what does not run yet and wait until it answers."""
+    home = places.home()
+    chosen = ports.free() if numbers is Numbers.auto else ports.from_environment()
+    servers.up(home, chosen)
+    say(f"addresses in {home / 'env'}")
+
+
+@app.command()
+def down() -> None:
+    """Stop everything; the data stays."""
+    servers.down(places.home())
+
+
+@app.command(name="status")
+def show() -> None:
+    """What runs: pid, port, state, memory, data."""
+    table = Table("name", "state", "pid", "port", "memory", "data", box=None)
+    for row in status.rows(places.home()):
+        table.add_row(*row)
+    console.print(table)
+
+
+@app.command()
+def env() -> None:
+    """The addresses, as KEY=VALUE lines."""
+    for key, value in places.read_env(places.home() / "env").items():
+        print(f"{key}={value}")
+
+
+@app.command()
+def browser() -> None:
+    """Install Chromium, for the dashboard's tests."""
+    download.browser()
+
+
+@app.command()
+def reset() -> None:
+    """Stop everything and remove the data, logs and passwords."""
+    down()
+    shutil.rmtree(places.home(), ignore_errors=True)
+
+
+def main() -> None:
+    try:
+        app(standalone_mode=True)
+    except Failed as error:
+        say(f"stopped: {error}", "bold red")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
