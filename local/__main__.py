@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from . import download, places, ports, servers, status
+from . import download, places, ports, servers, services, status
 from .progress import Failed, console, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -33,19 +33,22 @@ def up(
     home = places.home()
     chosen = ports.free() if numbers is Numbers.auto else ports.from_environment()
     servers.up(home, chosen)
-    say(f"addresses in {home / 'env'}")
+    if only is Part.all:
+        services.up(home, chosen if servers.given() else ports.remembered(home) or chosen)
+    say(f"           addresses in {home / 'env'}", "dim")
 
 
 @app.command()
 def down() -> None:
     """Stop everything; the data stays."""
+    services.down(places.home())
     servers.down(places.home())
 
 
 @app.command(name="status")
 def show() -> None:
     """What runs: pid, port, state, memory, data."""
-    table = Table("name", "state", "pid", "port", "memory", "data", box=None)
+    table = Table("name", "state", "pid", "port", "memory", "data", "restarts", box=None)
     for row in status.rows(places.home()):
         table.add_row(*row)
     console.print(table)
@@ -56,6 +59,12 @@ def env() -> None:
     """The addresses, as KEY=VALUE lines."""
     for key, value in places.read_env(places.home() / "env").items():
         print(f"{key}={value}")
+
+
+@app.command()
+def kill(name: Annotated[str, typer.Argument(help="a service")]) -> None:
+    """Kill -9 a service; the supervisor starts it again."""
+    say(f"killed {name} (pid {services.kill(places.home(), name)})")
 
 
 @app.command()

@@ -26,13 +26,19 @@ def run(command: Sequence[str | Path], mend: str, env: dict[str, str] | None = N
     """Run a command and return what it printed; when it fails, say in one line what mends it."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError as error:
         raise Failed(f"{command[0]} is missing: {mend}") from error
     if done.returncode:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise Failed(f"{Path(command[0]).name} failed ({said[-1][:200] if said else done.returncode}): {mend}")
+        raise Failed(
+            f"{Path(command[0]).name} failed ({said[-1][:200] if said else done.returncode}): {mend}"
+        )
     return done.stdout
 
 
@@ -108,7 +114,9 @@ def _check(folder: Path, kind: str) -> None:
             found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     wrong = sorted(name for name in pinned.keys() | found.keys() if pinned.get(name) != found.get(name))
     if wrong:
-        raise Failed(f"not as pinned in local/digests.txt: {', '.join(wrong[:3])}; do not use, look where it came from")
+        raise Failed(
+            f"not as pinned in local/digests.txt: {', '.join(wrong[:3])}; do not use, look where it came from"
+        )
 
 
 def timescaledb() -> Path:
@@ -123,7 +131,14 @@ def timescaledb() -> Path:
         with step(f"TimescaleDB on PostgreSQL 17 from Debian {SUITE}", announce=True):
             draft = _draft(TIMESCALEDB)
             run(
-                [debootstrap, "--variant=minbase", "--include=postgresql-17-timescaledb", SUITE, draft, _mirror()],
+                [
+                    debootstrap,
+                    "--variant=minbase",
+                    "--include=postgresql-17-timescaledb",
+                    SUITE,
+                    draft,
+                    _mirror(),
+                ],
                 "see debootstrap/debootstrap.log in the cache folder",
                 _proxies(),
             )
@@ -136,10 +151,10 @@ def timescaledb() -> Path:
 
 def _mirror() -> str:
     """The Debian mirror that this machine's own apt is set to."""
+    debian = ["Created-By: Packages", "Origin: Debian", "Label: Debian"]
     targets = run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Label: Debian"],
-        "run apt-get update",
-    ).split()  # fmt: skip
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)", *debian], "run apt-get update"
+    ).split()
     if not targets:
         raise Failed("apt knows no Debian mirror: set one in apt's sources and run apt-get update")
     return targets[0]
@@ -154,7 +169,12 @@ def _proxies() -> dict[str, str]:
 
 def _check_versions(root: Path) -> None:
     """At least the pinned versions; Debian's signature is checked by debootstrap."""
-    query = ["dpkg-query", f"--admindir={root}/var/lib/dpkg", "--show", "--showformat=${Package} ${Version}\n"]
+    query = [
+        "dpkg-query",
+        f"--admindir={root}/var/lib/dpkg",
+        "--show",
+        "--showformat=${Package} ${Version}\n",
+    ]
     found = dict(line.split() for line in run(query, "is this Debian?").splitlines())
     for line in (HERE / "timescaledb.txt").read_text().splitlines():
         package, pinned = line.split()
@@ -163,7 +183,9 @@ def _check_versions(root: Path) -> None:
             continue
         newer = subprocess.run(["dpkg", "--compare-versions", have, "gt", pinned]).returncode == 0
         if not newer:
-            raise Failed(f"{package} is {have}, older than {pinned} in local/timescaledb.txt: use a current mirror")
+            raise Failed(
+                f"{package} is {have}, older than {pinned} in local/timescaledb.txt: use a current mirror"
+            )
         say(f"           {package} is {have}, newer than the pinned {pinned}", "dim")
 
 

@@ -78,9 +78,13 @@ def _configure(folder: Path, ports: Ports) -> Path:
     properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     if not (data / "meta.properties").exists():
         jars = download.kafka()
-        cluster = base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, str(folder)).bytes).decode().rstrip("=")
+        cluster = (
+            base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, str(folder)).bytes).decode().rstrip("=")
+        )
         tool = ["kafka.tools.StorageTool", "format", "--standalone", "--ignore-formatted"]
-        command = _jvm(jars, "-XX:TieredStopAtLevel=1", *tool, f"--cluster-id={cluster}", f"--config={properties}")
+        command = _jvm(
+            jars, "-XX:TieredStopAtLevel=1", *tool, f"--cluster-id={cluster}", f"--config={properties}"
+        )
         download.run(command, f"remove {folder} and start again")
     return properties
 

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def home() -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Generator[None]:
     """One process at a time; the lock goes with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -37,7 +37,9 @@ def read_env(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
 
 
-def write_env(path: Path, values: dict[str, str]) -> None:
+def note_env(path: Path, values: dict[str, str]) -> None:
+    """Add values to the file, which only its owner can read."""
+    values = {**read_env(path), **values}
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".new")
     draft.touch(mode=0o600)

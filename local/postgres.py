@@ -1,6 +1,6 @@
 """TimescaleDB: PostgreSQL 17 from its own Debian root, entered by chroot in a mount namespace of its own.
 
-The namespace is private to the process: nothing stays mounted when it ends, and two stacks can share the root.
+The namespace is private to the process: nothing stays mounted when it ends, and stacks can share the root.
 """
 
 import os
@@ -114,7 +114,13 @@ def _make_databases(url: str) -> None:
         for name in {DATABASE, REGISTRY_DATABASE} - present:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        add_timescaledb(connection)
+
+
+def add_timescaledb(connection: psycopg.Connection) -> None:
+    """The extension, without its one job, which belongs to the edition that Debian does not ship."""
+    connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    connection.execute("UPDATE _timescaledb_config.bgw_job SET scheduled = false WHERE scheduled")
 
 
 def answers(url: str) -> bool:

@@ -38,7 +38,9 @@ class Process:
             return None
         return pid if started_at(pid) == started else None
 
-    def start(self, command: Sequence[str], env: dict[str, str] | None = None, cwd: Path | None = None) -> int:
+    def start(
+        self, command: Sequence[str], env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> int:
         """Start it in a session of its own, so that it outlives the terminal."""
         for folder in (self.log.parent, self.pid_file.parent):
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,20 +58,28 @@ class Process:
         child.returncode = 0  # it is on its own from here: the pid file knows it, not this object
         return child.pid
 
-    def wait_until(self, ready: Callable[[], object], seconds: float = 90) -> None:
+    def wait_until(
+        self, ready: Callable[[], object], seconds: float = 90, alive: Callable[[], bool] | None = None
+    ) -> None:
         """Ask until it answers; say what its log says when it ends or is silent for too long."""
+        alive = alive or (lambda: self.pid is not None)
         deadline = time.monotonic() + seconds
         while True:
             with suppress(Exception):
                 if ready():
                     return
-            if self.pid is None:
-                raise Failed(f"{self.name} ended while starting: {self.last_words()} (all of it: {self.log})")
-            if time.monotonic() > deadline:
-                raise Failed(f"{self.name} does not answer after {seconds:.0f} s; see {self.log}")
+            said = None
+            if not alive():
+                said = "ended while starting"
+            elif time.monotonic() > deadline:
+                said = f"does not answer after {seconds:.0f} s"
+            if said:
+                raise Failed(f"{self.name} {said}: {self.last_words()} (all of it: {self.log})")
             time.sleep(POLL_SECONDS)
 
     def last_words(self) -> str:
+        if not self.log.exists():
+            return "it said nothing"
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         telling = [line for line in lines[-40:] if any(word in line for word in ("ERROR", "FATAL", "Error"))]
         return (telling or lines or ["it said nothing"])[-1][:300]

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -21,7 +21,7 @@ def say(text: str, style: str = "") -> None:
 
 
 @contextmanager
-def step(what: str, announce: bool = False) -> Iterator[None]:
+def step(what: str, announce: bool = False) -> Generator[None]:
     """Time a step and say so when it is done; announce those that may take long."""
     began = time.monotonic()
     if announce:

@@ -36,8 +36,11 @@ def _settings(database: str, port: int) -> dict[str, str]:
     return {
         "QUARKUS_HTTP_HOST": "127.0.0.1",
         "QUARKUS_HTTP_PORT": str(port),
-        "QUARKUS_MANAGEMENT_ENABLED": "false",
+        "QUARKUS_MANAGEMENT_HOST": "127.0.0.1",
+        "QUARKUS_MANAGEMENT_PORT": "0",
+        "QUARKUS_HTTP_ACCESS_LOG_ENABLED": "false",
         "QUARKUS_LOG_LEVEL": "WARN",
+        "QUARKUS_LOG_CATEGORY__IO_APICURIO__LEVEL": "WARN",
         "APICURIO_STORAGE_KIND": "sql",
         "APICURIO_STORAGE_SQL_KIND": "postgresql",
         "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://127.0.0.1:{where['port']}/{postgres.REGISTRY_DATABASE}",

@@ -36,7 +36,9 @@ def given() -> dict[str, str] | None:
     found = {name: os.environ[name] for name in ADDRESSES if os.environ.get(name)}
     if found and len(found) < len(ADDRESSES):
         missing = ", ".join(name for name in ADDRESSES if name not in found)
-        raise Failed(f"some servers' addresses are in the environment and some are not: set {missing} too, or none")
+        raise Failed(
+            f"some servers' addresses are in the environment and some are not: set {missing} too, or none"
+        )
     return found or None
 
 
@@ -45,7 +47,7 @@ def up(home: Path, ports: Ports) -> dict[str, str]:
     addresses = given()
     if addresses:
         _ask(addresses)
-        places.write_env(home / "env", addresses)
+        places.note_env(home / "env", addresses)
         return addresses
     with places.locked(home / "lock"):
         running = {name for name, process in processes(home).items() if process.pid is not None}
@@ -58,8 +60,17 @@ def up(home: Path, ports: Ports) -> dict[str, str]:
         except BaseException:
             _stop(home, set(PORTS_OF) - running)
             raise
-        places.write_env(home / "env", addresses)
+        places.note_env(home / "env", addresses)
         return addresses
+
+
+def state(home: Path, name: str) -> str:
+    """Whether a server that runs also answers."""
+    variable = dict(zip(PORTS_OF, ADDRESSES, strict=True))[name]
+    try:
+        return "ready" if CHECKS[variable](places.read_env(home / "env")[variable]) else "not ready"
+    except Exception as error:
+        return f"not ready ({type(error).__name__})"
 
 
 def _start(home: Path, ports: Ports) -> dict[str, str]:
@@ -87,7 +98,9 @@ def _ask(addresses: Mapping[str, str]) -> None:
             try:
                 healthy = CHECKS[name](address)
             except Exception as error:
-                raise Failed(f"{name} does not answer ({error}): start that server, or unset {name}") from error
+                raise Failed(
+                    f"{name} does not answer ({error}): start that server, or unset {name}"
+                ) from error
             if not healthy:
                 raise Failed(f"{name} answers but is not ready: look at that server, or unset {name}")
 
@@ -96,7 +109,7 @@ def _refuse_taken_ports(ports: Ports, running: set[str]) -> None:
     for server in PORTS_OF.keys() - running:
         for name in PORTS_OF[server]:
             if not numbers.is_free(ports[name]):
-                raise Failed(f"port {ports[name]} is taken by another program: set {name.upper()}_PORT, or use --ports auto")
+                raise Failed(f"port {ports[name]} is taken: set {name.upper()}_PORT, or use --ports auto")
 
 
 def down(home: Path) -> None:
@@ -119,5 +132,3 @@ def _stop_one(process: Process) -> None:
         return
     with step(f"{process.name} stopped"):
         process.stop(signal.SIGINT if process.name == "postgres" else signal.SIGTERM)
-
-

@@ -3,25 +3,37 @@
 import os
 from pathlib import Path
 
-from . import ports, servers
+from . import ports, servers, services
 from .process import Process, memory
 
-Row = tuple[str, str, str, str, str, str]
+Row = tuple[str, str, str, str, str, str, str]
 
 
 def rows(home: Path) -> list[Row]:
     numbers = ports.remembered(home) or ports.from_environment()
-    return [
-        _row(process, numbers[servers.PORTS_OF[name][0]], megabytes(size(home / name)))
+    restarts = services.restarts(home)
+    table = [
+        _row(
+            process,
+            str(numbers[servers.PORTS_OF[name][0]]),
+            servers.state(home, name),
+            megabytes(size(home / name)),
+        )
         for name, process in servers.processes(home).items()
     ]
+    table.append(_row(Process(services.SUPERVISOR, home), "", "up"))
+    for name in services.SERVICES:
+        state = "ready" if services.is_ready(name, numbers) else "not ready"
+        table.append(_row(Process(name, home), str(numbers[name]), state, restarts=restarts.get(name)))
+    return table
 
 
-def _row(process: Process, port: int, data: str) -> Row:
+def _row(process: Process, port: str, state: str, data: str = "", restarts: int | None = None) -> Row:
     pid = process.pid
     if pid is None:
-        return (process.name, "down", "", str(port), "", data)
-    return (process.name, "up", str(pid), str(port), megabytes(memory(pid)), data)
+        return (process.name, "down", "", port, "", data, "")
+    again = "" if restarts is None else str(restarts)
+    return (process.name, state, str(pid), port, megabytes(memory(pid)), data, again)
 
 
 def size(folder: Path) -> int:
