@@ -1,0 +1,63 @@
+"""The real servers that tests run against, and what keeps one test from seeing another's data."""
+
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from local import ports, postgres, servers
+
+TEMPLATE = "sextant_template"
+
+
+@contextmanager
+def running_servers() -> Generator[dict[str, str]]:
+    """Those whose addresses the environment gives; otherwise a stack of our own on free ports."""
+    addresses = servers.given()
+    if addresses:
+        yield addresses
+        return
+    with tempfile.TemporaryDirectory(prefix="sextant-test-") as folder:
+        home = Path(folder)
+        try:
+            yield servers.up(home, ports.free())
+        finally:
+            servers.down(home)
+
+
+@contextmanager
+def fresh_database(url: str, name: str) -> Generator[str]:
+    """A database with the extension in it, copied from a template; gone afterwards."""
+    base = url.rpartition("/")[0]
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        _make_template(connection, base)
+        wanted, template = sql.Identifier(name), sql.Identifier(TEMPLATE)
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(wanted, template))
+        try:
+            yield f"{base}/{name}"
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(wanted))
+
+
+def _make_template(connection: psycopg.Connection, base: str) -> None:
+    """Once per server; nobody can connect to it afterwards, so that it can always be copied."""
+    connection.execute("SELECT pg_advisory_lock(20130208)")
+    try:
+        found = "SELECT datallowconn FROM pg_database WHERE datname = %s"
+        state = connection.execute(found, [TEMPLATE]).fetchone()
+        if state == (False,):
+            return
+        template = sql.Identifier(TEMPLATE)
+        if state is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(template))
+        with psycopg.connect(f"{base}/{TEMPLATE}", autocommit=True) as inside:
+            postgres.add_timescaledb(inside)
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(template))
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [TEMPLATE]
+        )
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(20130208)")

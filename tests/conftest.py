@@ -1,0 +1,28 @@
+"""Fixtures that every kind of test may use."""
+
+import secrets
+from collections.abc import Generator
+
+import pytest
+
+from tests.backing import fresh_database, running_servers
+
+
+@pytest.fixture(scope="session")
+def servers() -> Generator[dict[str, str]]:
+    """The addresses of the real servers: SEXTANT_KAFKA, _DATABASE, _REDIS, _REGISTRY."""
+    with running_servers() as addresses:
+        yield addresses
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A prefix (SEXTANT_PREFIX) for topics, groups and subjects that no other test has."""
+    return f"t{secrets.token_hex(4)}."
+
+
+@pytest.fixture
+def database(servers: dict[str, str], namespace: str) -> Generator[str]:
+    """The address of a fresh database with TimescaleDB in it."""
+    with fresh_database(servers["SEXTANT_DATABASE"], f"test_{namespace.rstrip('.')}") as url:
+        yield url
