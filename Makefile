@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 LOCAL := $(PYTHON) -m local
 READY := .venv/.ready
-.PHONY: help setup lock up down status reset dashboard demo verify-demo browser format check types boundaries unit test
+.PHONY: help setup lock up down status reset dashboard demo verify-demo browser format check types boundaries manifests unit test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,13 +57,16 @@ format: setup ## format and mend what can be mended
 check: setup ## format, lint, types, boundaries, unit tests, contracts; no servers, under a minute
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types boundaries unit
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types boundaries manifests unit
 
 types:
 	@.venv/bin/basedpyright
 
 boundaries:
 	@.venv/bin/lint-imports
+
+manifests:
+	@$(PYTHON) -m local.manifests
 
 unit:
 	@$(PYTHON) -m pytest -q tests/unit tests/contracts
