@@ -38,8 +38,12 @@ reset: down ## stop everything and forget all data
 dashboard: ## build the web app
 	@test ! -f dashboard/package.json || $(MAKE) --no-print-directory dashboard/dist/.stamp
 
-dashboard/dist/.stamp: $(shell git ls-files dashboard 2>/dev/null)
-	cd dashboard && npm ci && npm run build
+dashboard/node_modules/.stamp: dashboard/package-lock.json
+	cd dashboard && npm ci
+	@touch $@
+
+dashboard/dist/.stamp: dashboard/node_modules/.stamp $(shell find dashboard -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
+	cd dashboard && npm run build
 	@touch $@
 
 demo: setup dashboard up ## the demonstration: a year of real flights
@@ -63,7 +67,7 @@ types:
 	@.venv/bin/basedpyright
 
 boundaries:
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 
 manifests:
 	@$(PYTHON) -m local.manifests

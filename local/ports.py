@@ -3,7 +3,10 @@
 import json
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
+
+from .progress import Failed
 
 DEFAULTS = {
     "kafka": 9092,
@@ -47,6 +50,13 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def refuse_taken(ports: Ports, names: Iterable[str]) -> None:
+    taken = [name for name in names if not is_free(ports[name])]
+    if taken:
+        which = ", ".join(f"{ports[name]} ({name.upper()}_PORT)" for name in taken)
+        raise Failed(f"ports in use by other programs: {which}; set those variables, or use --ports auto")
 
 
 def remember(home: Path, ports: Ports) -> None:

@@ -117,10 +117,10 @@ def started_at(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def memory(pid: int) -> int:
+def memory(pid: int, family: bool = True) -> int:
     """Bytes of the process and its children, shared pages counted once."""
     total = 0
-    for one in (pid, *children(pid)):
+    for one in (pid, *(children(pid) if family else ())):
         with suppress(OSError):
             for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):

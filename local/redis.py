@@ -1,5 +1,6 @@
 """Redis: Debian's, as a process of our own."""
 
+import shutil
 from pathlib import Path
 
 import redis
@@ -15,7 +16,7 @@ def start(home: Path, ports: Ports) -> str:
     process = Process("redis", home)
     port = ports["redis"]
     url = f"redis://127.0.0.1:{port}/0"
-    binary = download.installed("redis-server", "redis-server")
+    binary = _binary()
     if process.pid is None:
         with step(f"Redis answers on 127.0.0.1:{port}"):
             data = home / "redis"
@@ -31,6 +32,17 @@ def start(home: Path, ports: Ports) -> str:
             process.start([binary, *(str(part) for pair in settings.items() for part in pair)])
             process.wait_until(lambda: answers(url))
     return url
+
+
+def _binary() -> str:
+    """Debian's package starts a service of its own where systemd runs; that one is not wanted."""
+    present = shutil.which("redis-server")
+    if present:
+        return present
+    binary = download.installed("redis-server", "redis-server")
+    if Path("/run/systemd/system").exists():
+        download.run(["systemctl", "disable", "--now", "redis-server"], "stop Debian's redis-server service")
+    return binary
 
 
 def answers(url: str) -> bool:

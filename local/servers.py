@@ -106,10 +106,9 @@ def _ask(addresses: Mapping[str, str]) -> None:
 
 
 def _refuse_taken_ports(ports: Ports, running: set[str]) -> None:
-    for server in PORTS_OF.keys() - running:
-        for name in PORTS_OF[server]:
-            if not numbers.is_free(ports[name]):
-                raise Failed(f"port {ports[name]} is taken: set {name.upper()}_PORT, or use --ports auto")
+    numbers.refuse_taken(
+        ports, (name for server in PORTS_OF if server not in running for name in PORTS_OF[server])
+    )
 
 
 def down(home: Path) -> None:

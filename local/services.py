@@ -31,6 +31,7 @@ def environment(home: Path, ports: Ports) -> dict[str, str]:
     """What every service is told: the servers, its peers, and where keys and people are kept."""
     return {
         "SEXTANT_LOCAL": str(home),
+        "SEXTANT_HOST": "127.0.0.1",
         **places.read_env(home / "env"),
         **{f"SEXTANT_{name.upper()}_URL": url(name, ports) for name in SERVICES},
         "SEXTANT_PEOPLE": str(home / "keys" / "people.json"),
@@ -47,20 +48,11 @@ def command(name: str) -> list[str]:
 def up(home: Path, ports: Ports, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Start the supervisor unless it runs, wait until every service is ready, return their environment."""
     supervisor = Process(SUPERVISOR, home)
-    if supervisor.pid is None:
-        stop_services(home)  # left behind by a supervisor that was killed
-        _refuse_taken_ports(ports)
-        numbers.remember(home, ports)
-        for folder in ("keys", "anchors"):
-            (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-        env = environment(home, ports)
-        (home / "run" / "restarts.json").unlink(missing_ok=True)
-        supervisor.start(
-            [sys.executable, "-m", "local.supervise", str(home)], {**env, **(extra or {})}, places.ROOT
-        )
-    else:
+    with places.locked(home / "lock"):
+        if supervisor.pid is None:
+            _start(supervisor, ports, extra or {})
         ports = numbers.remembered(home) or ports
-        env = environment(home, ports)
+    env = environment(home, ports)
     places.note_env(home / "env", env)
     before = restarts(home)
 
@@ -71,6 +63,18 @@ def up(home: Path, ports: Ports, extra: Mapping[str, str] | None = None) -> dict
         with step(f"{name} is ready on {url(name, ports)}"):
             Process(name, home).wait_until(partial(is_ready, name, ports), alive=partial(alive, name))
     return env
+
+
+def _start(supervisor: Process, ports: Ports, extra: Mapping[str, str]) -> None:
+    home = supervisor.home
+    stop_services(home)  # left behind by a supervisor that was killed
+    numbers.refuse_taken(ports, SERVICES)
+    numbers.remember(home, ports)
+    for folder in ("keys", "anchors"):
+        (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    (home / "run" / "restarts.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "local.supervise", str(home)]
+    supervisor.start(command, {**environment(home, ports), **extra}, places.ROOT)
 
 
 def restarts(home: Path) -> dict[str, int]:
@@ -116,9 +120,3 @@ def stop_services(home: Path, seconds: float = 40) -> None:
         time.sleep(POLL_SECONDS)
     for process in processes:
         process.stop(signal.SIGKILL)
-
-
-def _refuse_taken_ports(ports: Ports) -> None:
-    for name in SERVICES:
-        if not numbers.is_free(ports[name]):
-            raise Failed(f"port {ports[name]} is taken: set {name.upper()}_PORT, or use --ports auto")

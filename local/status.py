@@ -33,7 +33,15 @@ def _row(process: Process, port: str, state: str, data: str = "", restarts: int 
     if pid is None:
         return (process.name, "down", "", port, "", data, "")
     again = "" if restarts is None else str(restarts)
-    return (process.name, state, str(pid), port, megabytes(memory(pid)), data, again)
+    return (
+        process.name,
+        state,
+        str(pid),
+        port,
+        megabytes(memory(pid, family=process.name != services.SUPERVISOR)),
+        data,
+        again,
+    )
 
 
 def size(folder: Path) -> int:
