@@ -12,11 +12,11 @@ help: ## list the verbs
 setup: $(READY) ## the Python environment, pinned and checked by hash
 
 $(READY): requirements.lock pyproject.toml
-	@python3 -c 'import ensurepip, venv' 2>/dev/null || (echo "installing python3-venv (Debian)"; apt-get update -qq && apt-get install -y -qq python3-venv)
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || (echo "installing python3-venv (Debian)"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null)
 	@test -x $(PYTHON) || python3 -m venv .venv
 	@echo "installing the packages of requirements.lock into .venv"
-	@$(PYTHON) -m pip install --quiet --require-hashes -r requirements.lock
-	@$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(PYTHON) -m pip install -qq --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
 lock: ## resolve the dependencies anew and pin them
