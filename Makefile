@@ -10,6 +10,7 @@ help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## the Python environment, pinned and checked by hash
+	@:
 
 $(READY): requirements.lock pyproject.toml
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || (echo "installing python3-venv (Debian)"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null)

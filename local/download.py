@@ -86,7 +86,7 @@ def _from_maven(name: str, title: str, goal: str, *options: str) -> Path:
                  f"-DoutputDirectory={draft}"],
                 "see that Maven's repository answers, then run it again",
             )  # fmt: skip
-            _check(draft, name.partition("-")[0])
+            check_digests(draft, name.partition("-")[0])
             for archive in draft.glob("*.tar.gz"):
                 run(["tar", "-xzf", archive, "-C", draft, "--no-same-owner"], "see that the disk has room")
                 archive.unlink()
@@ -102,7 +102,7 @@ def _draft(name: str) -> Path:
     return draft
 
 
-def _check(folder: Path, kind: str) -> None:
+def check_digests(folder: Path, kind: str) -> None:
     """Exactly the files that digests.txt names, and each with its digest."""
     lines = [line.split() for line in (HERE / "digests.txt").read_text().splitlines()]
     pinned = {path.partition("/")[2]: digest for digest, path in lines if path.startswith(f"{kind}/")}

@@ -49,6 +49,11 @@ def up(home: Path, ports: Ports) -> dict[str, str]:
         _ask(addresses)
         places.note_env(home / "env", addresses)
         return addresses
+    if os.geteuid() != 0:
+        others = ", ".join(ADDRESSES)
+        raise Failed(
+            f"PostgreSQL runs in a Debian root of its own, by chroot: run this as root, or set {others}"
+        )
     with places.locked(home / "lock"):
         running = {name for name, process in processes(home).items() if process.pid is not None}
         if running:
