@@ -10,7 +10,7 @@ from local.progress import Failed
 
 def test_a_file_that_differs_from_its_digest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "apicurio-registry-app-3.3.3-all.tar.gz").write_bytes(b"something else")
-    with pytest.raises(Failed, match="apicurio-registry-app-3.3.3-all"):
+    with pytest.raises(Failed, match="apicurio-registry-app"):
         download.check_digests(tmp_path, "registry")
 
 
