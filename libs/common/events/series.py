@@ -11,7 +11,8 @@ from urllib.parse import quote, unquote
 def series_key(series: Mapping[str, str | None]) -> str:
     """The canonical name of `series`."""
     return ",".join(
-        name if value is None else f"{name}={quote(value, safe=' ')}" for name, value in sorted(series.items())
+        name if value is None else f"{name}={quote(value, safe=' ')}"
+        for name, value in sorted(series.items())
     )
 
 

@@ -1,0 +1,100 @@
+"""Sources: streams of events and tables of reference rows."""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from libs.common.catalog.definition import Classification, Definition, FieldType, Named
+from libs.common.catalog.duration import Duration
+
+
+class SourceField(Definition):
+    """One field of a source's events."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    type: FieldType
+    nullable: bool = False
+    classification: Classification = "internal"
+    purposes: tuple[str, ...] | None = None
+    """What the field may be used for; None allows every purpose, () none."""
+    description: str = ""
+
+
+class Watermark(Definition):
+    """How far events may be out of order, and when a silent partition no longer holds windows back."""
+
+    delay: Duration = timedelta(0)
+    idle: Duration = timedelta(seconds=60)
+
+
+class Freshness(Definition):
+    expect_every: Duration
+    """Wall-clock time without an arrival after which the source is not fresh."""
+
+
+class HttpPull(Definition):
+    """Poll a JSON endpoint with a cursor."""
+
+    url: str
+    every: Duration = timedelta(seconds=30)
+    records: str = ""
+    """Dotted path to the list of records in the answer; empty: the answer is the list."""
+    cursor_parameter: str
+    """Query parameter that carries the cursor."""
+    cursor_field: str
+    """Dotted path in the answer (`meta.next`) or, with `cursor_of: record`, the field of the last record."""
+    cursor_of: Literal["answer", "record"] = "answer"
+    page_size: int = Field(default=500, ge=1, le=10_000)
+    page_size_parameter: str | None = None
+
+
+class Source(Named):
+    """A stream of events, or (`reference`) a table of reference rows that is the last row per key."""
+
+    kind: Literal["source"] = "source"
+    fields: tuple[SourceField, ...] = Field(min_length=1)
+    event_id: str | None = None
+    """The field that names an event: the same id again is a duplicate. References need none."""
+    event_time: str | None = None
+    """The timestamp field that says when it happened. References need none."""
+    key: tuple[str, ...] = ()
+    """The fields that choose the partition; of a reference, its primary key."""
+    partitions: int = Field(default=4, ge=1, le=64)
+    reference: bool = False
+    watermark: Watermark = Watermark()
+    freshness: Freshness | None = None
+    compatibility: Literal["BACKWARD", "FORWARD", "FULL", "NONE"] = "BACKWARD"
+    on_malformed: Literal["refuse", "dead_letter"] = "refuse"
+    """Refuse a malformed record to its sender, or accept it as a dead letter."""
+    pull: HttpPull | None = None
+
+    @property
+    def field_types(self) -> dict[str, str]:
+        """Name → type, as the expression language needs them."""
+        return {field.name: field.type for field in self.fields}
+
+    def field(self, name: str) -> SourceField | None:
+        return next((field for field in self.fields if field.name == name), None)
+
+    def avro_schema(self) -> dict[str, Any]:
+        """The Avro record that the source's events are written as; nullable fields default to null."""
+        return {
+            "type": "record",
+            "name": self.id.replace("-", "_"),
+            "namespace": "sextant.events",
+            "fields": [_avro_field(field) for field in self.fields],
+        }
+
+
+_AVRO: dict[str, Any] = {
+    "timestamp": {"type": "long", "logicalType": "timestamp-millis"},
+    "date": {"type": "int", "logicalType": "date"},
+}
+
+
+def _avro_field(field: SourceField) -> dict[str, Any]:
+    kind = _AVRO.get(field.type, field.type)
+    if field.nullable:
+        return {"name": field.name, "type": ["null", kind], "default": None}
+    return {"name": field.name, "type": kind}
