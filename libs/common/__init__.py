@@ -1,0 +1,1 @@
+"""A namespace of nouns: each module has at least two callers. README.md shows how each is used."""

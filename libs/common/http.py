@@ -1,0 +1,154 @@
+"""HTTP at both ends: an application with health, metrics and problem+json, and a client that understands them."""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from libs.common import clock, telemetry
+from libs.common.errors import Invalid, Problem
+from libs.common.service import Health
+
+log = logging.getLogger(__name__)
+PROBLEM = "application/problem+json"
+
+
+def application(name: str, health: Health, *routers: APIRouter, **options: Any) -> FastAPI:
+    """A FastAPI application with `/health/live`, `/health/ready`, `/metrics` and problem+json errors."""
+    app = FastAPI(title=f"Sextant {name}", **options)
+    app.include_router(_operations(health))
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(RequestValidationError, _answer_validation)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.middleware("http")(_observe)
+    return app
+
+
+def _operations(health: Health) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/health/live")
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @router.get("/health/ready")
+    async def ready() -> JSONResponse:
+        failing = health.failing
+        status = "not ready" if failing else "ready"
+        return JSONResponse({"status": status, "failing": failing}, 503 if failing else 200)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    headers = dict(headers or {})
+    if "retry_after" in problem.more:
+        headers["Retry-After"] = str(problem.more["retry_after"])
+    return JSONResponse(problem.body(), problem.status, headers, PROBLEM)
+
+
+async def _answer_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return problem_response(error)
+
+
+async def _answer_validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        {
+            "field": ".".join(str(part) for part in fault["loc"]),
+            "rule": fault["msg"],
+            "value": _short(fault.get("input")),
+        }
+        for fault in error.errors()
+    ]
+    first = faults[0]
+    return problem_response(
+        Invalid(f"{first['field']}: {first['rule']}", code="invalid_request", errors=faults)
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
+async def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    problem = Problem(str(error.detail), code=phrase.lower().replace(" ", "_"), status=error.status_code)
+    problem.title = phrase
+    return problem_response(problem, dict(error.headers or {}))
+
+
+async def _observe(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """A span and a measurement per request; what nobody foresaw becomes a 500 with a trace id and no more."""
+    began = clock.monotonic()
+    context = propagate.extract(dict(request.headers))
+    with telemetry.tracer.start_as_current_span(
+        f"{request.method} {request.url.path}", context=context, kind=SpanKind.SERVER
+    ) as span:
+        try:
+            response = await call_next(request)
+        except Exception:
+            log.exception("unexpected", extra={"fields": {"path": request.url.path}})
+            trace_id = f"{span.get_span_context().trace_id:032x}"
+            response = problem_response(Problem("The fault is ours and has been logged.", trace_id=trace_id))
+        route = request.scope.get("route")
+        path = getattr(route, "path", "unknown")
+        telemetry.HTTP_SECONDS.labels(request.method, path, str(response.status_code)).observe(
+            clock.monotonic() - began
+        )
+        return response
+
+
+async def _propagate(request: httpx.Request) -> None:
+    propagate.inject(request.headers)
+
+
+async def _raise_problem(response: httpx.Response) -> None:
+    if response.is_success or response.is_redirect:
+        return
+    await response.aread()
+    try:
+        body = response.json()
+    except json.JSONDecodeError:
+        body = {}
+    standard = ("type", "title", "status", "detail", "code")
+    more = {name: value for name, value in body.items() if name not in standard}
+    problem = Problem(
+        body.get("detail", response.text[:200]), code=body.get("code"), status=response.status_code, **more
+    )
+    problem.title = body.get("title", response.reason_phrase)
+    raise problem
+
+
+def client(base_url: str, timeout: float = 30.0) -> httpx.AsyncClient:
+    """A client for a service of ours: passes the trace on, raises the Problem that was answered."""
+    return httpx.AsyncClient(
+        base_url=base_url,
+        timeout=timeout,
+        trust_env=False,
+        event_hooks={"request": [_propagate], "response": [_raise_problem]},
+    )
+
+
+def current_trace_id() -> str | None:
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None

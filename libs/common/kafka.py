@@ -1,0 +1,124 @@
+"""Kafka clients as this project uses them, and what the client library leaves out."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.partitioner import murmur2
+from aiokafka.structs import ConsumerRecord
+
+from libs.common.settings import ServiceSettings
+from libs.common.topics import Topic
+
+MAX_MESSAGE = 8 * 1024 * 1024
+Record = ConsumerRecord[bytes | None, bytes | None]
+Headers = list[tuple[str, bytes]]
+
+
+def producer(settings: ServiceSettings, transactional_id: str | None = None) -> AIOKafkaProducer:
+    """Idempotent, acknowledged by all replicas; transactional when an id is given (prefix added here)."""
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.kafka,
+        acks="all",
+        enable_idempotence=True,
+        transactional_id=f"{settings.prefix}{transactional_id}" if transactional_id else None,
+        transaction_timeout_ms=30_000,
+        max_batch_size=512 * 1024,
+        max_request_size=MAX_MESSAGE,
+        linger_ms=0 if transactional_id else 5,
+    )
+
+
+def consumer(settings: ServiceSettings, group: str | None = None, **options: Any) -> AIOKafkaConsumer:
+    """Committed records only; offsets are committed by whoever processes, never by itself."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka,
+        group_id=f"{settings.prefix}{group}" if group else None,
+        group_instance_id=f"{settings.instance}-{group}" if group else None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        session_timeout_ms=10_000,
+        **options,
+    )
+
+
+async def ensure_topics(settings: ServiceSettings, topics: Iterable[tuple[str, Topic, int]]) -> None:
+    """Create what is missing of (logical name, its page in `topics.py`, partitions); what exists stays."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        present = set(await admin.list_topics())
+        for name, topic, partitions in topics:
+            if settings.prefix + name not in present:
+                await _create(admin, settings, name, topic, partitions)
+    finally:
+        await admin.close()
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, settings: ServiceSettings, name: str, topic: Topic, partitions: int
+) -> None:
+    retention = -1 if topic.retention is None else int(topic.retention.total_seconds() * 1000)
+    config = {
+        "cleanup.policy": "compact" if topic.compacted else "delete",
+        "retention.ms": str(retention),
+        "max.message.bytes": str(MAX_MESSAGE),
+        "message.timestamp.type": "CreateTime",
+    }
+    new = NewTopic(settings.prefix + name, partitions, settings.replication, topic_configs=config)
+    response = await admin.create_topics([new])
+    for _, code, *message in response.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):
+            raise RuntimeError(f"topic {name} cannot be created: error {code} {message}")
+
+
+async def read_all(
+    settings: ServiceSettings, topic: str, *, partitions: Iterable[int] | None = None
+) -> AsyncIterator[list[Record]]:
+    """Batches of a topic's committed records from its start to the end that it has now.
+
+    Transaction markers and compacted holes take offsets without being records, so the end is known by the
+    consumer's position and not by the last record.
+    """
+    client = consumer(settings)
+    await client.start()
+    try:
+        name = settings.prefix + topic
+        if partitions is None:
+            partitions = await _partitions(settings, name)
+        assigned = [TopicPartition(name, number) for number in partitions]
+        if not assigned:
+            return
+        client.assign(assigned)
+        await client.seek_to_beginning(*assigned)
+        ends = await client.end_offsets(assigned)
+        pending = {tp for tp in assigned if ends[tp] > 0}
+        while pending:
+            for records in (await client.getmany(*pending, timeout_ms=100)).values():
+                yield records
+            pending = {tp for tp in pending if await client.position(tp) < ends[tp]}
+    finally:
+        await client.stop()
+
+
+async def _partitions(settings: ServiceSettings, name: str) -> set[int]:
+    """The partitions of a topic; none if there is no such topic."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        if name not in await admin.list_topics():
+            return set()
+        (topic,) = await admin.describe_topics([name])
+        return {partition["partition"] for partition in topic["partitions"]}
+    finally:
+        await admin.close()
+
+
+def partition_for(key: bytes | None, count: int) -> int:
+    """The partition that every Kafka client chooses for a key (murmur2); 0 without one."""
+    return 0 if key is None else (murmur2(key) & 0x7FFFFFFF) % count

@@ -1,0 +1,78 @@
+"""A Confluent-compatible schema registry, over HTTP."""
+
+import json
+from typing import Any
+
+from libs.common.errors import Problem
+from libs.common.http import client
+from libs.common.settings import ServiceSettings
+
+_CONTENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
+
+
+class Incompatible(Exception):
+    """The registry refuses a schema; the message carries its reasons."""
+
+
+class Registry:
+    """Subjects are given without the prefix."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.prefix = settings.prefix
+        self.http = client(settings.registry)
+        self.schemas: dict[int, dict[str, Any]] = {}
+
+    async def close(self) -> None:
+        await self.http.aclose()
+
+    async def register(self, subject: str, schema: dict[str, Any]) -> int:
+        """The id of the schema under the subject; the same schema has the same id. Raises Incompatible."""
+        path = f"/subjects/{self.prefix}{subject}/versions"
+        body = {"schema": json.dumps(schema), "schemaType": "AVRO"}
+        try:
+            answer = await self.http.post(path, json=body, headers=_CONTENT)
+        except Problem as problem:
+            if problem.status == 409:
+                raise Incompatible(problem.more.get("message") or problem.detail) from problem
+            raise
+        return int(answer.json()["id"])
+
+    async def schema(self, id: int) -> dict[str, Any]:
+        """The schema with that id; a schema never changes, so it is asked for once."""
+        if id not in self.schemas:
+            answer = await self.http.get(f"/schemas/ids/{id}")
+            self.schemas[id] = json.loads(answer.json()["schema"])
+        return self.schemas[id]
+
+    async def versions(self, subject: str) -> dict[int, int]:
+        """Schema id → version under the subject; empty if there is no such subject."""
+        try:
+            numbers = (await self.http.get(f"/subjects/{self.prefix}{subject}/versions")).json()
+        except Problem as problem:
+            if problem.status == 404:
+                return {}
+            raise
+        found = {}
+        for number in numbers:
+            answer = (await self.http.get(f"/subjects/{self.prefix}{subject}/versions/{number}")).json()
+            found[int(answer["id"])] = number
+        return found
+
+    async def incompatibilities(self, subject: str, schema: dict[str, Any]) -> list[str]:
+        """Why the registry would refuse the schema as the subject's next version; [] if it would take it."""
+        path = f"/compatibility/subjects/{self.prefix}{subject}/versions/latest"
+        body = {"schema": json.dumps(schema), "schemaType": "AVRO"}
+        try:
+            answer = (
+                await self.http.post(path, params={"verbose": "true"}, json=body, headers=_CONTENT)
+            ).json()
+        except Problem as problem:
+            if problem.status == 404:
+                return []
+            raise
+        if answer.get("is_compatible", True):
+            return []
+        return answer.get("messages") or ["the registry gave no reason"]
+
+    async def set_compatibility(self, subject: str, mode: str) -> None:
+        await self.http.put(f"/config/{self.prefix}{subject}", json={"compatibility": mode}, headers=_CONTENT)

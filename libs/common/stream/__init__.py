@@ -1,0 +1,15 @@
+"""Consume loops with three outcomes for a record: done, bad (dead letter), not now (wait and try again)."""
+
+from libs.common.stream.dead import Limit, TooManyDeadLetters, dead_letter
+from libs.common.stream.stored import StoredLoop
+from libs.common.stream.transactional import Output, Processor, TransactionalLoop
+
+__all__ = [
+    "Limit",
+    "Output",
+    "Processor",
+    "StoredLoop",
+    "TooManyDeadLetters",
+    "TransactionalLoop",
+    "dead_letter",
+]

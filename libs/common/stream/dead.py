@@ -1,0 +1,66 @@
+"""Dead letters: what is kept of a record that cannot be used, and when there are too many of them."""
+
+import base64
+from collections import deque
+from datetime import datetime
+
+from opentelemetry import trace
+
+from libs.common import telemetry
+from libs.common.errors import BadMessage, SextantError
+from libs.common.events import DeadLetter
+from libs.common.kafka import Record
+
+
+class TooManyDeadLetters(SextantError):
+    """So much is bad that the fault is likely ours: stop, rather than set everything aside."""
+
+
+def dead_letter(
+    record: Record, error: BadMessage, *, source: str, stage: str, service: str, now: datetime
+) -> DeadLetter:
+    """The letter for one record; its id is the record's place, so that it is the same when met again."""
+    span = trace.get_current_span(telemetry.extract(record.headers)).get_span_context()
+    return DeadLetter.build(
+        id=f"{record.topic}/{record.partition}/{record.offset}",
+        source=source,
+        stage=stage,
+        error=type(error).__name__,
+        reason=error.reason,
+        field=error.field,
+        value=error.value,
+        rule=error.rule,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key_b64=base64.b64encode(record.key).decode() if record.key is not None else None,
+        payload_b64=base64.b64encode(record.value or b"").decode(),
+        headers={name: value.decode("utf-8", "replace") for name, value in record.headers},
+        first_seen=datetime.fromtimestamp(record.timestamp / 1000, tz=now.tzinfo),
+        last_seen=now,
+        service=service,
+        trace_id=f"{span.trace_id:032x}" if span.is_valid else None,
+    )
+
+
+class Limit:
+    """At most `run` bad records on end, and `share` of the last `window` records of a partition."""
+
+    def __init__(self, run: int = 1_000, share: float = 0.5, window: int = 10_000) -> None:
+        self.run, self.share, self.window = run, share, window
+        self.on_end = 0
+        self.recent: deque[tuple[int, int]] = deque()
+        self.total = self.bad = 0
+
+    def count(self, records: int, bad: int) -> None:
+        """Take a batch into account; TooManyDeadLetters if that is beyond the limit."""
+        self.on_end = self.on_end + bad if bad == records else bad and 0
+        self.recent.append((records, bad))
+        self.total, self.bad = self.total + records, self.bad + bad
+        while self.recent and self.total - self.recent[0][0] >= self.window:
+            old = self.recent.popleft()
+            self.total, self.bad = self.total - old[0], self.bad - old[1]
+        if self.on_end > self.run or (self.total >= self.window and self.bad > self.share * self.total):
+            raise TooManyDeadLetters(
+                f"{self.bad} of the last {self.total} records were bad, {self.on_end} on end"
+            )

@@ -1,0 +1,152 @@
+"""Consume to the database: a batch's rows and its next offset commit in one database transaction.
+
+Offsets live in the table `offsets(topic, partition, next_offset)` of the service's own schema; Kafka's group
+only shares the partitions out. The update names the offset it expects, so a member that lost the partition
+meanwhile is refused and starts over from the stored offset.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from libs.common import clock, telemetry
+from libs.common.errors import BadMessage, TryLater
+from libs.common.kafka import Record, producer
+from libs.common.service import Readiness
+from libs.common.settings import ServiceSettings
+from libs.common.stream.backoff import Backoff
+from libs.common.stream.dead import Limit, dead_letter
+from libs.common.stream.membership import Membership
+from libs.common.topics import DEAD
+
+log = logging.getLogger(__name__)
+
+
+class Lost(Exception):
+    """Somebody else moved the partition's offset."""
+
+
+class Keeper(Protocol):
+    """Turns a batch of one partition into rows, on the connection whose transaction moves the offset."""
+
+    async def __call__(
+        self, connection: asyncpg.Connection, tp: TopicPartition, records: Sequence[Record]
+    ) -> Iterable[tuple[Record, BadMessage]]:
+        """Returns the records that can never be used. TryLater makes the partition wait."""
+        ...
+
+
+class StoredLoop:
+    """Runs a Keeper as the member `name` (`service.loop`) of the group of that name."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        name: str,
+        pool: asyncpg.Pool,
+        keep: Keeper,
+        readiness: Readiness,
+        *,
+        max_records: int = 10_000,
+    ) -> None:
+        self.settings, self.name, self.pool, self.keep = settings, name, pool, keep
+        self.schema = name.partition(".")[0]
+        self.max_records = max_records
+        self.membership = Membership(settings, name, self._own, readiness)
+        self.dead: AIOKafkaProducer | None = None
+
+    def follow(self, topics: Iterable[str]) -> None:
+        """Consume these topics from now on."""
+        self.membership.follow(topics)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        self.dead = producer(self.settings)
+        await self.dead.start()
+        try:
+            await self.membership.run(stopping)
+        finally:
+            await self.dead.stop()
+
+    async def _own(self, client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event) -> None:
+        topic = tp.topic.removeprefix(self.settings.prefix)
+        expected = await self._seek(client, tp, topic)
+        limit, backoff = Limit(), Backoff()
+        while not release.is_set():
+            fetched = await client.getmany(tp, timeout_ms=250, max_records=self.max_records)
+            records = fetched.get(tp, [])
+            if not records:
+                continue
+            try:
+                await self._step(tp, topic, records, expected, limit)
+                expected = records[-1].offset + 1
+                backoff.reset()
+            except Lost:
+                log.warning(
+                    "offset moved by another", extra={"fields": {"loop": self.name, "partition": str(tp)}}
+                )
+                expected = await self._seek(client, tp, topic)
+            except (
+                TryLater,
+                asyncpg.PostgresConnectionError,
+                asyncpg.DeadlockDetectedError,
+                OSError,
+            ) as later:
+                telemetry.RETRIES.labels(self.name, topic, str(tp.partition)).inc()
+                log.warning(
+                    "waiting",
+                    extra={"fields": {"loop": self.name, "partition": str(tp), "reason": str(later)}},
+                )
+                client.seek(tp, expected)
+                await asyncio.sleep(backoff.next())
+            lag = (client.highwater(tp) or 0) - expected
+            telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
+
+    async def _seek(self, client: AIOKafkaConsumer, tp: TopicPartition, topic: str) -> int:
+        statement = f'SELECT next_offset FROM "{self.schema}".offsets WHERE topic = $1 AND partition = $2'
+        stored = await self.pool.fetchval(statement, topic, tp.partition)
+        if stored is None:
+            first = (await client.beginning_offsets([tp]))[tp]
+            statement = f'INSERT INTO "{self.schema}".offsets VALUES ($1, $2, $3) ON CONFLICT DO NOTHING'
+            await self.pool.execute(statement, topic, tp.partition, first)
+            return await self._seek(client, tp, topic)
+        client.seek(tp, stored)
+        return stored
+
+    async def _step(
+        self, tp: TopicPartition, topic: str, records: Sequence[Record], expected: int, limit: Limit
+    ) -> None:
+        began = clock.monotonic()
+        with telemetry.consuming(self.name, topic, records):
+            async with self.pool.acquire() as connection, connection.transaction():
+                moved = await connection.execute(
+                    f'UPDATE "{self.schema}".offsets SET next_offset = $1'
+                    " WHERE topic = $2 AND partition = $3 AND next_offset = $4",
+                    records[-1].offset + 1,
+                    topic,
+                    tp.partition,
+                    expected,
+                )
+                if moved != "UPDATE 1":
+                    raise Lost
+                bad = list(await self.keep(connection, tp, records))
+                limit.count(len(records), len(bad))
+                await self._bury(topic, bad)
+        telemetry.CONSUMED.labels(self.name, topic, str(tp.partition)).inc(len(records))
+        telemetry.BATCH_SECONDS.labels(self.name).observe(clock.monotonic() - began)
+
+    async def _bury(self, topic: str, bad: Iterable[tuple[Record, BadMessage]]) -> None:
+        """Before the commit: a crash in between sends the same letter again, under the same id."""
+        assert self.dead is not None
+        for record, error in bad:
+            source = topic.partition(".")[2]
+            letter = dead_letter(
+                record, error, source=source, stage=self.name, service=self.schema, now=clock.now()
+            )
+            await self.dead.send_and_wait(
+                self.settings.prefix + DEAD.name, letter.encode(), key=source.encode()
+            )
+            telemetry.DEAD_LETTERS.labels(self.name, topic).inc()

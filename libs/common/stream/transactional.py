@@ -1,0 +1,167 @@
+"""Consume, process, produce: state, output and offsets in one Kafka transaction per input partition.
+
+Each partition has a producer and a transactional id of its own, so whoever owns the partition fences whoever
+owned it before (aiokafka sends offsets with the group id alone, which fences nobody). A failed commit ends the
+process: its state is in doubt, and the restart restores it from the changelog.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from libs.common import clock, telemetry
+from libs.common.errors import TryLater
+from libs.common.kafka import Headers, Record, partition_for, producer
+from libs.common.service import Readiness
+from libs.common.settings import ServiceSettings
+from libs.common.stream.backoff import Backoff
+from libs.common.stream.membership import Membership
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A record to be produced. `topic` is without the prefix; without a partition the key chooses."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = field(default_factory=list)
+    partition: int | None = None
+
+
+class Processor(Protocol):
+    """What a loop does with its input. Called one at a time for each partition."""
+
+    async def assigned(self, tp: TopicPartition) -> None:
+        """The partition is ours: restore its state."""
+        ...
+
+    async def revoked(self, tp: TopicPartition) -> None:
+        """The partition is no longer ours: forget its state."""
+        ...
+
+    async def process(self, tp: TopicPartition, records: Sequence[Record]) -> Iterable[Output]:
+        """What comes of these records; called with none at least every tick.
+
+        TryLater makes the partition wait, and the same records are offered again. A record that can never be
+        used is set aside by the processor: its dead letter is one of the outputs.
+        """
+        ...
+
+
+class TransactionalLoop:
+    """Runs a Processor as the member `name` of the consumer group of that name."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        name: str,
+        processor: Processor,
+        readiness: Readiness,
+        *,
+        max_records: int = 20_000,
+        tick_seconds: float = 0.25,
+    ) -> None:
+        self.settings, self.name, self.processor = settings, name, processor
+        self.max_records, self.tick_seconds = max_records, tick_seconds
+        self.membership = Membership(settings, name, self._own, readiness)
+
+    def follow(self, topics: Iterable[str]) -> None:
+        """Consume these topics from now on."""
+        self.membership.follow(topics)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        await self.membership.run(stopping)
+
+    async def _own(self, client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event) -> None:
+        topic = tp.topic.removeprefix(self.settings.prefix)
+        writer = producer(self.settings, f"{self.name}.{topic}.{tp.partition}")
+        await writer.start()
+        try:
+            # Only now is no transaction of a former owner open, so only now is the committed offset final.
+            committed = await client.committed(tp)
+            if committed is None:
+                await client.seek_to_beginning(tp)
+            else:
+                client.seek(tp, committed)
+            await self.processor.assigned(tp)
+            backoff = Backoff()
+            while not release.is_set():
+                timeout = int(self.tick_seconds * 1000)
+                fetched = await client.getmany(tp, timeout_ms=timeout, max_records=self.max_records)
+                await self._step(writer, tp, fetched.get(tp, []), release, backoff)
+                lag = (client.highwater(tp) or 0) - (await client.position(tp) if not release.is_set() else 0)
+                telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
+        finally:
+            await self.processor.revoked(tp)
+            await writer.stop()
+
+    async def _step(
+        self,
+        writer: AIOKafkaProducer,
+        tp: TopicPartition,
+        records: Sequence[Record],
+        release: asyncio.Event,
+        backoff: Backoff,
+    ) -> None:
+        topic = tp.topic.removeprefix(self.settings.prefix)
+        began = clock.monotonic()
+        with telemetry.consuming(self.name, topic, records):
+            while True:
+                try:
+                    outputs = list(await self.processor.process(tp, records))
+                    break
+                except TryLater as later:
+                    telemetry.RETRIES.labels(self.name, topic, str(tp.partition)).inc()
+                    log.warning(
+                        "waiting",
+                        extra={"fields": {"loop": self.name, "partition": str(tp), "reason": str(later)}},
+                    )
+                    if release.is_set():
+                        return
+                    await asyncio.sleep(backoff.next())
+            backoff.reset()
+            if not outputs and not records:
+                return
+            async with writer.transaction():
+                await self._send(writer, outputs)
+                if records:
+                    offsets = {tp: records[-1].offset + 1}
+                    await writer.send_offsets_to_transaction(offsets, self.settings.prefix + self.name)
+        telemetry.CONSUMED.labels(self.name, topic, str(tp.partition)).inc(len(records))
+        telemetry.BATCH_SECONDS.labels(self.name).observe(clock.monotonic() - began)
+
+    async def _send(self, writer: AIOKafkaProducer, outputs: Sequence[Output]) -> None:
+        """Whole batches per partition: an await per batch and not per record."""
+        groups: dict[tuple[str, int], list[Output]] = defaultdict(list)
+        for output in outputs:
+            name = self.settings.prefix + output.topic
+            number = output.partition
+            if number is None:
+                number = partition_for(output.key, len(await writer.partitions_for(name)))
+            groups[name, number].append(output)
+        sent = []
+        for (name, number), group in groups.items():
+            batch = writer.create_batch()
+            for output in group:
+                stamp = {
+                    "key": output.key,
+                    "value": output.value,
+                    "timestamp": None,
+                    "headers": output.headers,
+                }
+                if batch.append(**stamp) is None:
+                    sent.append(await writer.send_batch(batch, name, partition=number))
+                    batch = writer.create_batch()
+                    batch.append(**stamp)
+            sent.append(await writer.send_batch(batch, name, partition=number))
+        await asyncio.gather(*sent)
+        for (name, _), group in groups.items():
+            telemetry.PRODUCED.labels(self.name, name.removeprefix(self.settings.prefix)).inc(len(group))

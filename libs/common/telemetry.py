@@ -1,0 +1,107 @@
+"""What an operator sees: JSON logs with trace ids, traces across Kafka, and every metric on one list."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Link, SpanKind
+from prometheus_client import Counter, Gauge, Histogram
+
+Headers = list[tuple[str, bytes]]
+
+_PLACE = ("loop", "topic", "partition")
+
+CONSUMED = Counter("sextant_consumed_records", "Records taken from Kafka and done with.", _PLACE)
+PRODUCED = Counter("sextant_produced_records", "Records committed to Kafka.", ("loop", "topic"))
+BATCH_SECONDS = Histogram("sextant_batch_seconds", "Time from a batch's arrival to its commit.", ("loop",))
+LAG = Gauge("sextant_lag_records", "Records between the position and the end of a partition.", _PLACE)
+DEAD_LETTERS = Counter("sextant_dead_letters", "Records that could not be used.", ("loop", "topic"))
+RETRIES = Counter("sextant_retries", "Times that a partition had to wait and try again.", _PLACE)
+HTTP_SECONDS = Histogram("sextant_http_seconds", "Time to answer.", ("method", "route", "status"))
+LOOP_LAG = Histogram(
+    "sextant_event_loop_lag_seconds",
+    "How late the event loop runs a timer: above 0.1 something blocks it.",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+)
+
+MAX_LINKS = 16
+tracer = trace.get_tracer("sextant")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: what happened, then its fields (`extra={"fields": {…}}`), then the trace."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self.service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        context = trace.get_current_span().get_span_context()
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "level": record.levelname.lower(),
+            "service": self.service,
+            "logger": record.name,
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if context.is_valid:
+            line["trace_id"] = f"{context.trace_id:032x}"
+            line["span_id"] = f"{context.span_id:016x}"
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def setup(service: str, level: str = "INFO") -> None:
+    """Logs to standard output; spans to OTEL_EXPORTER_OTLP_ENDPOINT when that is set."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter(service))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in ("aiokafka", "httpx", "httpcore", "uvicorn.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+
+
+def inject(headers: Iterable[tuple[str, bytes]] = ()) -> Headers:
+    """`headers` with the current span's `traceparent`."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    kept = [(name, value) for name, value in headers if name not in carrier]
+    return [*kept, *((name, value.encode()) for name, value in carrier.items())]
+
+
+def extract(headers: Sequence[tuple[str, bytes]]) -> Any:
+    """The context that a record's `traceparent` names."""
+    return propagate.extract({name: value.decode("latin-1") for name, value in headers if value is not None})
+
+
+@contextmanager
+def consuming(loop: str, topic: str, records: Sequence[Any]) -> Iterator[None]:
+    """One span for a batch, linked to (at most MAX_LINKS of) the spans that produced its records."""
+    links: list[Link] = []
+    for record in records[:: max(1, len(records) // MAX_LINKS)][:MAX_LINKS]:
+        context = trace.get_current_span(extract(record.headers)).get_span_context()
+        if context.is_valid:
+            links.append(Link(context))
+    attributes = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": topic,
+        "messaging.batch.message_count": len(records),
+    }
+    with tracer.start_as_current_span(
+        f"process {topic}", kind=SpanKind.CONSUMER, links=links, attributes=attributes
+    ):
+        yield
