@@ -1,4 +1,4 @@
-"""HTTP at both ends: an application with health, metrics and problem+json, and a client that understands them."""
+"""HTTP at both ends: an application with health, metrics and problem+json, and a client for it."""
 
 import json
 import logging

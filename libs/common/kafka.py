@@ -71,7 +71,7 @@ async def _create(
         "message.timestamp.type": "CreateTime",
     }
     new = NewTopic(settings.prefix + name, partitions, settings.replication, topic_configs=config)
-    response = await admin.create_topics([new])
+    response: Any = await admin.create_topics([new])
     for _, code, *message in response.topic_errors:
         if code not in (0, TopicAlreadyExistsError.errno):
             raise RuntimeError(f"topic {name} cannot be created: error {code} {message}")

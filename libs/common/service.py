@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import uvicorn
@@ -16,6 +17,14 @@ from libs.common.settings import ServiceSettings
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 20.0
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to `serve`, which has more to stop than HTTP."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
 
 
 @dataclass
@@ -57,7 +66,7 @@ async def serve(settings: ServiceSettings, app: FastAPI, loops: Mapping[str, Loo
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             app,
             host=settings.host,
@@ -67,14 +76,13 @@ async def serve(settings: ServiceSettings, app: FastAPI, loops: Mapping[str, Loo
             timeout_graceful_shutdown=int(DRAIN_SECONDS),
             server_header=False,
             ws="websockets-sansio",
-        )  # fmt: skip
+        )
     )
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     tasks = [
         asyncio.create_task(_until_stopped(name, loop, stopping), name=name) for name, loop in loops.items()
     ]
     tasks.append(asyncio.create_task(_probe(stopping), name="probe"))
-    serving = asyncio.create_task(server._serve(), name="http")
+    serving = asyncio.create_task(server.serve(), name="http")
     stop = asyncio.create_task(stopping.wait())
     log.info("started", extra={"fields": {"port": settings.port, "loops": list(loops)}})
     await asyncio.wait({*tasks, serving, stop}, return_when=asyncio.FIRST_COMPLETED)

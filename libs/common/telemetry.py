@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,11 +85,11 @@ def inject(headers: Iterable[tuple[str, bytes]] = ()) -> Headers:
 
 def extract(headers: Sequence[tuple[str, bytes]]) -> Any:
     """The context that a record's `traceparent` names."""
-    return propagate.extract({name: value.decode("latin-1") for name, value in headers if value is not None})
+    return propagate.extract({name: value.decode("latin-1") for name, value in headers})
 
 
 @contextmanager
-def consuming(loop: str, topic: str, records: Sequence[Any]) -> Iterator[None]:
+def consuming(loop: str, topic: str, records: Sequence[Any]) -> Generator[None]:
     """One span for a batch, linked to (at most MAX_LINKS of) the spans that produced its records."""
     links: list[Link] = []
     for record in records[:: max(1, len(records) // MAX_LINKS)][:MAX_LINKS]:

@@ -66,10 +66,14 @@ class Membership(ConsumerRebalanceListener):
             await self._release(list(self.tasks))
             await self.client.stop()
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]: awaited if async
+        self, revoked: Iterable[TopicPartition]
+    ) -> None:
         await self._release(revoked)
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride]: awaited if async
+        self, assigned: Iterable[TopicPartition]
+    ) -> None:
         for tp in assigned:
             if tp not in self.tasks:
                 release = asyncio.Event()
@@ -80,7 +84,8 @@ class Membership(ConsumerRebalanceListener):
         self.readiness.ready()
 
     async def _work(self, tp: TopicPartition, release: asyncio.Event) -> None:
-        assert self.client is not None and self.failure is not None
+        assert self.client is not None
+        assert self.failure is not None
         try:
             await self.own(self.client, tp, release)
         except BaseException as error:

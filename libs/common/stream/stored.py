@@ -26,6 +26,9 @@ from libs.common.topics import DEAD
 log = logging.getLogger(__name__)
 
 
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+
 class Lost(Exception):
     """Somebody else moved the partition's offset."""
 
@@ -34,7 +37,7 @@ class Keeper(Protocol):
     """Turns a batch of one partition into rows, on the connection whose transaction moves the offset."""
 
     async def __call__(
-        self, connection: asyncpg.Connection, tp: TopicPartition, records: Sequence[Record]
+        self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
     ) -> Iterable[tuple[Record, BadMessage]]:
         """Returns the records that can never be used. TryLater makes the partition wait."""
         ...

@@ -1,8 +1,8 @@
 """Consume, process, produce: state, output and offsets in one Kafka transaction per input partition.
 
-Each partition has a producer and a transactional id of its own, so whoever owns the partition fences whoever
-owned it before (aiokafka sends offsets with the group id alone, which fences nobody). A failed commit ends the
-process: its state is in doubt, and the restart restores it from the changelog.
+Each partition has a producer and a transactional id of its own, so whoever owns the partition fences
+whoever owned it before (aiokafka sends offsets with the group id alone, which fences nobody). A failed
+commit ends the process: its state is in doubt, and the restart restores it from the changelog.
 """
 
 import asyncio
@@ -150,17 +150,11 @@ class TransactionalLoop:
         sent = []
         for (name, number), group in groups.items():
             batch = writer.create_batch()
-            for output in group:
-                stamp = {
-                    "key": output.key,
-                    "value": output.value,
-                    "timestamp": None,
-                    "headers": output.headers,
-                }
-                if batch.append(**stamp) is None:
+            for out in group:
+                if batch.append(key=out.key, value=out.value, timestamp=None, headers=out.headers) is None:
                     sent.append(await writer.send_batch(batch, name, partition=number))
                     batch = writer.create_batch()
-                    batch.append(**stamp)
+                    batch.append(key=out.key, value=out.value, timestamp=None, headers=out.headers)
             sent.append(await writer.send_batch(batch, name, partition=number))
         await asyncio.gather(*sent)
         for (name, _), group in groups.items():
