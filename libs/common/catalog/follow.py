@@ -22,8 +22,8 @@ OnChange = Callable[[CatalogEntry], Awaitable[None]]
 class Follower:
     """Keeps `catalog` as the topic says. One of a service's loops.
 
-    An entry that this version of the code cannot parse is logged and left out, and the former definition stays
-    in force: a newer catalog must not end an older process.
+    An entry that this version of the code cannot parse is logged and left out, and the former definition
+    stays in force: a newer catalog must not end an older process.
     """
 
     def __init__(

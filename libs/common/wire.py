@@ -1,0 +1,136 @@
+"""Events as bytes: the Confluent wire format around Avro, decoded a batch at a time.
+
+A body is byte 0, the schema's id (4 bytes, big-endian), then the Avro binary encoding. Batches are decoded by
+polars: the bodies of one schema are put into an Avro object container in memory (header, block count, block
+size, bodies, sync marker: Avro 1.12, "Object Container Files"), about twenty times as fast as one by one.
+"""
+
+import io
+import struct
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import fastavro
+import polars as pl
+
+from libs.common.errors import BadMessage
+
+Schema = dict[str, Any]
+
+_MAGIC = 0
+_PREFIX = struct.Struct(">bI")
+_SYNC = bytes(16)
+INDEX = "__index"
+SCHEMA_ID = "__schema_id"
+
+
+class Codec:
+    """One schema, parsed once."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.parsed = fastavro.parse_schema(schema)
+        head = io.BytesIO()
+        fastavro.writer(head, self.parsed, [], sync_marker=_SYNC)
+        self.head = head.getvalue()
+
+    def encode(self, schema_id: int, record: Mapping[str, Any]) -> bytes:
+        """A record in the wire format; ValueError or TypeError if it does not fit the schema."""
+        out = io.BytesIO()
+        out.write(_PREFIX.pack(_MAGIC, schema_id))
+        fastavro.schemaless_writer(out, self.parsed, record)
+        return out.getvalue()
+
+    def frame(self, bodies: Sequence[bytes]) -> pl.DataFrame:
+        """One row per Avro body; fails whole if one of them is not of this schema."""
+        joined = b"".join(bodies)
+        block = _zigzag(len(bodies)) + _zigzag(len(joined)) + joined + _SYNC
+        frame = pl.read_avro(io.BytesIO(self.head + block))
+        if frame.height != len(bodies):
+            raise ValueError(f"{len(bodies)} bodies gave {frame.height} rows")
+        return frame
+
+    def record(self, body: bytes) -> dict[str, Any]:
+        """One Avro body; BadMessage if it is not of this schema, or if bytes are left over."""
+        source = io.BytesIO(body)
+        try:
+            record = fastavro.schemaless_reader(source, self.parsed, None)
+        except Exception as error:  # fastavro raises whatever its reader stumbled over
+            raise BadMessage(f"the body is not of its schema: {error!r}", rule="avro") from error
+        if source.read(1):
+            raise BadMessage("bytes are left over after the record", rule="avro")
+        if not isinstance(record, dict):
+            raise BadMessage("the schema is not a record", rule="avro")
+        return record
+
+
+def _zigzag(number: int) -> bytes:
+    """Avro's variable-length long."""
+    number <<= 1
+    out = bytearray()
+    while number > 0x7F:
+        out.append((number & 0x7F) | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def split(value: bytes | None) -> tuple[int, bytes]:
+    """Schema id and Avro body; BadMessage if there is no such prefix."""
+    if value is None or len(value) < _PREFIX.size or value[0] != _MAGIC:
+        raise BadMessage("not in the Confluent wire format: byte 0, then a schema id", rule="wire format")
+    return _PREFIX.unpack_from(value)[1], value[_PREFIX.size :]
+
+
+def decode(
+    values: Sequence[bytes | None], codecs: Mapping[int, Codec]
+) -> tuple[pl.DataFrame, list[tuple[int, BadMessage]]]:
+    """All records that can be read, as one frame, and the others by index with the reason.
+
+    The frame has the fields' columns (of several schemas side by side, null where a schema lacks one),
+    `__index` (place in `values`) and `__schema_id`, in the order of `values`. `codecs` must hold every id
+    that the caller could find; a record of another id is bad.
+    """
+    groups: dict[int, tuple[list[int], list[bytes]]] = defaultdict(lambda: ([], []))
+    bad: list[tuple[int, BadMessage]] = []
+    for index, value in enumerate(values):
+        try:
+            schema_id, body = split(value)
+            if schema_id not in codecs:
+                raise BadMessage("the schema id is unknown", value=str(schema_id), rule="registered schema")
+            indices, bodies = groups[schema_id]
+            indices.append(index)
+            bodies.append(body)
+        except BadMessage as error:
+            bad.append((index, error))
+    frames = [_group(codecs[id], id, *group, bad) for id, group in groups.items()]
+    if not frames:
+        return pl.DataFrame(schema={INDEX: pl.UInt32, SCHEMA_ID: pl.Int64}), bad
+    frame = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed").sort(INDEX)
+    return frame, bad
+
+
+def _group(
+    codec: Codec, schema_id: int, indices: list[int], bodies: list[bytes], bad: list[tuple[int, BadMessage]]
+) -> pl.DataFrame:
+    try:
+        frame = codec.frame(bodies)
+    except (Exception, pl.exceptions.PanicException):  # one bad body spoils the block: go one by one
+        good: list[int] = []
+        for place, body in enumerate(bodies):
+            try:
+                codec.record(body)
+                good.append(place)
+            except BadMessage as error:
+                bad.append((indices[place], error))
+        frame = codec.frame([bodies[place] for place in good])
+        indices = [indices[place] for place in good]
+    return frame.with_columns(
+        pl.Series(INDEX, indices, dtype=pl.UInt32), pl.lit(schema_id, dtype=pl.Int64).alias(SCHEMA_ID)
+    )
+
+
+def schema_ids(values: Sequence[bytes | None]) -> set[int]:
+    """The ids that a batch speaks of; what has none is left for `decode` to report."""
+    return {_PREFIX.unpack_from(value)[1] for value in values if value and len(value) >= _PREFIX.size}

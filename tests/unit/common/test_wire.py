@@ -1,0 +1,66 @@
+"""Batches of Avro bodies become frames, and a bad one is found without losing the others."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.errors import BadMessage
+from libs.common.wire import INDEX, Codec, decode, split
+
+SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "departure",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "delay", "type": ["null", "int"], "default": None},
+    ],
+}
+NEWER = {
+    **SCHEMA,
+    "fields": [*SCHEMA["fields"], {"name": "gate", "type": ["null", "string"], "default": None}],
+}
+CODECS = {1: Codec(SCHEMA), 2: Codec(NEWER)}
+AT = datetime(2013, 2, 8, 17, tzinfo=UTC)
+
+
+def value(id: str, delay: int | None = None, schema: int = 1, **more: Any) -> bytes:
+    return CODECS[schema].encode(schema, {"id": id, "at": AT, "delay": delay, **more})
+
+
+@given(st.lists(st.tuples(st.text(), st.none() | st.integers(-(2**31), 2**31 - 1)), min_size=1))
+def test_what_was_encoded_is_decoded(rows: list[tuple[str, int | None]]) -> None:
+    frame, bad = decode([value(id, delay) for id, delay in rows], CODECS)
+    assert not bad
+    assert frame.select("id", "delay").rows() == rows
+    assert frame["at"].to_list() == [AT] * len(rows)
+
+
+def test_records_of_two_schemas_keep_their_order_and_lack_what_they_lack() -> None:
+    frame, bad = decode([value("a"), value("b", schema=2, gate="B7"), value("c")], CODECS)
+    assert not bad
+    assert frame.select("id", "gate").rows() == [("a", None), ("b", "B7"), ("c", None)]
+
+
+def test_a_truncated_body_is_reported_by_index_and_the_others_go_on() -> None:
+    frame, bad = decode([value("a"), value("b")[:-1], value("c"), b"junk", None], CODECS)
+    assert frame[INDEX].to_list() == [0, 2]
+    assert sorted(index for index, _ in bad) == [1, 3, 4]
+
+
+def test_an_unknown_schema_id_is_bad() -> None:
+    _, ((index, error),) = decode([value("a")], {})
+    assert (index, error.value) == (0, "1")
+
+
+def test_an_empty_batch_is_an_empty_frame() -> None:
+    frame, bad = decode([], CODECS)
+    assert (frame.height, bad) == (0, [])
+
+
+def test_bytes_left_over_are_not_ignored() -> None:
+    with pytest.raises(BadMessage, match="left over"):
+        CODECS[1].record(split(value("a"))[1] + b"\x00")
