@@ -7,7 +7,7 @@ NULL. `/` is always floating point and x / 0 is NULL (where engines differ, `sql
 they agree). No text is ever evaluated as Python.
 
 An aggregate has a partial state that merges: `partials()` makes it from events, `merge()` from states,
-`final()` turns it into the value. Merging in any grouping gives the same value (floating-point sums to rounding).
+`final()` turns it into the value. Merging in any grouping gives the same value (sums of doubles to rounding).
 """
 
 from collections.abc import Mapping

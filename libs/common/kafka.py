@@ -90,7 +90,7 @@ async def read_all(
     try:
         name = settings.prefix + topic
         if partitions is None:
-            partitions = await _partitions(settings, name)
+            partitions = await partitions_of(settings, name)
         assigned = [TopicPartition(name, number) for number in partitions]
         if not assigned:
             return
@@ -106,7 +106,7 @@ async def read_all(
         await client.stop()
 
 
-async def _partitions(settings: ServiceSettings, name: str) -> set[int]:
+async def partitions_of(settings: ServiceSettings, name: str) -> set[int]:
     """The partitions of a topic; none if there is no such topic."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
     await admin.start()

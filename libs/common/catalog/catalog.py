@@ -26,6 +26,8 @@ class Catalog:
 
     entries: dict[tuple[str, str], CatalogEntry] = field(default_factory=dict)
     definitions: dict[tuple[str, str], AnyDefinition] = field(default_factory=dict)
+    versions: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The last version of everything ever defined, what was removed included."""
 
     @classmethod
     def of(cls, definitions: Iterable[AnyDefinition]) -> "Catalog":
@@ -38,6 +40,7 @@ class Catalog:
     def put(self, entry: CatalogEntry) -> None:
         """Take one entry of the topic in; pydantic.ValidationError if newer code wrote it."""
         key = (entry.kind, entry.id)
+        self.versions[key] = entry.definition_version
         if entry.definition is None:
             self.entries.pop(key, None)
             self.definitions.pop(key, None)
@@ -46,9 +49,8 @@ class Catalog:
         self.entries[key] = entry
 
     def version(self, kind: str, id: str) -> int:
-        """The version in force; 0 if there is none."""
-        entry = self.entries.get((kind, id))
-        return entry.definition_version if entry else 0
+        """The last version, in force or removed; 0 if there never was one."""
+        return self.versions.get((kind, id), 0)
 
     def schema_id(self, source: str) -> int | None:
         entry = self.entries.get(("source", source))

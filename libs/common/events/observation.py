@@ -123,7 +123,12 @@ class LateEvents(Event):
     kpi: str
     kpi_version: int
     source: str
+    series_key: str
+    window_start: Moment
+    """Start of the window (or pane, or session) that they would have belonged to."""
     partition: int
-    offsets: list[int]
-    event_times: list[Moment]
+    first: int
+    last: int
+    """Offsets of the first and last of them in the partition."""
+    count: int
     recorded_at: Moment

@@ -1,0 +1,55 @@
+"""Watermarks: up to which event time a source is complete.
+
+The watermark of a source is the least over its partitions; an idle partition does not hold it back; when all
+are idle it stays where it is; it never goes back. A partition that was never heard of holds it back.
+(Akidau et al., The Dataflow Model, VLDB 2015, section 2.3.)
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class PartitionMark:
+    """One input partition: `at` in ms of event time, None before its first event."""
+
+    at: int | None = None
+    idle: bool = False
+
+
+@dataclass
+class Watermark:
+    """The watermark of a source of `partitions` input partitions."""
+
+    partitions: int
+    marks: dict[int, PartitionMark] = field(default_factory=dict)
+    at: int | None = None
+
+    def advance(self, partition: int, at: int | None, idle: bool) -> None:
+        """What a partition reports; an earlier time than before is ignored."""
+        mark = self.marks.setdefault(partition, PartitionMark())
+        mark.idle = idle
+        if at is not None and (mark.at is None or at > mark.at):
+            mark.at = at
+        active = [self.marks.get(number, PartitionMark()) for number in range(self.partitions)]
+        active = [mark for mark in active if not mark.idle]
+        if not active or any(mark.at is None for mark in active):
+            return
+        least = min(mark.at for mark in active if mark.at is not None)
+        self.at = least if self.at is None else max(self.at, least)
+
+    @property
+    def held_by(self) -> int | None:
+        """The partition that holds the watermark back; None if all are idle."""
+        waiting = {
+            number: self.marks.get(number, PartitionMark())
+            for number in range(self.partitions)
+            if not self.marks.get(number, PartitionMark()).idle
+        }
+        return min(waiting, key=lambda number: waiting[number].at or -(2**62), default=None)
+
+    def snapshot(self) -> dict[str, list[int | bool | None]]:
+        return {str(number): [mark.at, mark.idle] for number, mark in self.marks.items()}
+
+    def resume(self, snapshot: dict[str, list[int | bool | None]]) -> None:
+        for number, (at, idle) in snapshot.items():
+            self.advance(int(number), None if at is None else int(at), bool(idle))
