@@ -1,13 +1,37 @@
 """A Confluent-compatible schema registry, over HTTP."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from libs.common.errors import Problem
+import httpx
+
+from libs.common.errors import Problem, TryLater
 from libs.common.http import client
 from libs.common.settings import ServiceSettings
+from libs.common.wire import Codec, schema_ids
 
 _CONTENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
+
+
+class Codecs:
+    """Schemas of the registry, parsed, as batches ask for them."""
+
+    def __init__(self, registry: "Registry") -> None:
+        self.registry = registry
+        self.codecs: dict[int, Codec] = {}
+
+    async def of(self, values: Sequence[bytes | None]) -> Mapping[int, Codec]:
+        """The codecs that a batch needs; an id that the registry does not know is left out."""
+        for id in schema_ids(values) - self.codecs.keys():
+            try:
+                self.codecs[id] = Codec(await self.registry.schema(id))
+            except Problem as problem:
+                if problem.status != 404:
+                    raise TryLater(f"the registry answered {problem.status} for schema {id}") from problem
+            except httpx.TransportError as error:
+                raise TryLater(f"the registry does not answer: {error!r}") from error
+        return self.codecs
 
 
 class Incompatible(Exception):

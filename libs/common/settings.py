@@ -1,6 +1,7 @@
 """What a process is told by its environment (`SEXTANT_…`), read once in `__main__` and passed on."""
 
 from pathlib import Path
+from typing import Self
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -11,6 +12,11 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="SEXTANT_", frozen=True, extra="ignore", use_attribute_docstrings=True
     )
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """pydantic.ValidationError names what the environment lacks."""
+        return cls()  # pyright: ignore[reportCallIssue]
 
     kafka: str
     """Bootstrap servers, `host:port,…`."""

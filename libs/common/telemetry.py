@@ -25,6 +25,7 @@ PRODUCED = Counter("sextant_produced_records", "Records committed to Kafka.", ("
 BATCH_SECONDS = Histogram("sextant_batch_seconds", "Time from a batch's arrival to its commit.", ("loop",))
 LAG = Gauge("sextant_lag_records", "Records between the position and the end of a partition.", _PLACE)
 DEAD_LETTERS = Counter("sextant_dead_letters", "Records that could not be used.", ("loop", "topic"))
+LATE_EVENTS = Counter("sextant_late_events", "Events after their window had closed for good.", ("kpi",))
 RETRIES = Counter("sextant_retries", "Times that a partition had to wait and try again.", _PLACE)
 HTTP_SECONDS = Histogram("sextant_http_seconds", "Time to answer.", ("method", "route", "status"))
 LOOP_LAG = Histogram(

@@ -123,3 +123,12 @@ TOPICS = (
 
 STANDING = tuple(topic for topic in TOPICS if "{source}" not in topic.name)
 """The topics that exist before any source is defined."""
+
+
+def used_by(service: str) -> list[tuple[str, Topic, int]]:
+    """(name, topic, partitions) of the standing topics that a service writes or reads."""
+    return [
+        (topic.name, topic, topic.partitions)
+        for topic in STANDING
+        if service in topic.producers + topic.consumers
+    ]

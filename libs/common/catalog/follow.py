@@ -54,6 +54,13 @@ class Follower:
         finally:
             await client.stop()
 
+    async def wait(self, stopping: asyncio.Event) -> None:
+        """Until the catalog was loaded (or the process is to stop)."""
+        waits = [asyncio.create_task(event.wait()) for event in (self.loaded, stopping)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
     async def _take(self, record: Record) -> None:
         try:
             entry = CatalogEntry.decode(record.value or b"")

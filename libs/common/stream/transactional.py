@@ -39,7 +39,7 @@ class Output:
 class Processor(Protocol):
     """What a loop does with its input. Called one at a time for each partition."""
 
-    async def assigned(self, tp: TopicPartition) -> None:
+    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
         """The partition is ours: restore its state."""
         ...
 
@@ -68,9 +68,11 @@ class TransactionalLoop:
         *,
         max_records: int = 20_000,
         tick_seconds: float = 0.25,
+        pause_seconds: float = 0.0,
     ) -> None:
+        """`pause_seconds`: least time between the beginnings of two batches, so that they are worth it."""
         self.settings, self.name, self.processor = settings, name, processor
-        self.max_records, self.tick_seconds = max_records, tick_seconds
+        self.max_records, self.tick_seconds, self.pause_seconds = max_records, tick_seconds, pause_seconds
         self.membership = Membership(settings, name, self._own, readiness)
 
     def follow(self, topics: Iterable[str]) -> None:
@@ -91,14 +93,16 @@ class TransactionalLoop:
                 await client.seek_to_beginning(tp)
             else:
                 client.seek(tp, committed)
-            await self.processor.assigned(tp)
+            await self.processor.assigned(client, tp)
             backoff = Backoff()
             while not release.is_set():
                 timeout = int(self.tick_seconds * 1000)
+                began = clock.monotonic()
                 fetched = await client.getmany(tp, timeout_ms=timeout, max_records=self.max_records)
                 await self._step(writer, tp, fetched.get(tp, []), release, backoff)
                 lag = (client.highwater(tp) or 0) - (await client.position(tp) if not release.is_set() else 0)
                 telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
+                await asyncio.sleep(max(0.0, began + self.pause_seconds - clock.monotonic()))
         finally:
             await self.processor.revoked(tp)
             await writer.stop()

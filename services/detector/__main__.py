@@ -1,0 +1,86 @@
+"""`python -m services.detector`: builds the real things and runs them."""
+
+import asyncio
+from functools import partial
+
+from libs.common.catalog.follow import Follower
+from libs.common.events import OBSERVATION_SCHEMA, CatalogEntry
+from libs.common.http import application
+from libs.common.kafka import ensure_topics
+from libs.common.references import References
+from libs.common.registry import Codecs, Registry
+from libs.common.service import Health, run, serve
+from libs.common.stream import TransactionalLoop
+from libs.common.topics import EVENTS, OBSERVATIONS, PARTIALS, used_by
+from libs.common.wire import Codec
+from services.detector.api import routes
+from services.detector.handlers.combine import Combine
+from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.merge import Merge
+from services.detector.handlers.signals import Signals
+from services.detector.settings import Settings
+
+
+async def main(settings: Settings) -> None:
+    await ensure_topics(settings, used_by("detector"))
+    registry, health = Registry(settings), Health()
+    schema_id = await registry.register(f"{OBSERVATIONS.name}-value", OBSERVATION_SCHEMA)
+    codec = Codec(OBSERVATION_SCHEMA)
+    follower = Follower(settings, health.part("catalog"))
+    definitions = Definitions(follower.catalog)
+    references = References(settings)
+
+    merge = Merge(settings, definitions, codec, schema_id)
+    combining = TransactionalLoop(
+        settings, "detector.combine", Combine(settings, definitions, Codecs(registry), references),
+        health.part("combine"), pause_seconds=settings.pause_seconds,
+    )  # fmt: skip
+    merging = TransactionalLoop(
+        settings, "detector.merge", merge, health.part("merge"), pause_seconds=settings.pause_seconds
+    )
+    judging = TransactionalLoop(
+        settings, "detector.signals", Signals(settings, definitions, codec), health.part("signals"),
+        pause_seconds=settings.pause_seconds,
+    )  # fmt: skip
+    merging.follow([PARTIALS.name])
+    judging.follow([OBSERVATIONS.name])
+
+    async def listen() -> None:
+        """Combine the sources that have KPIs, as soon as the catalog says so."""
+        sources = [source for id in definitions.by_source if (source := follower.catalog.source(id))]
+        await ensure_topics(
+            settings, [(EVENTS.of(source.id), EVENTS, source.partitions) for source in sources]
+        )
+        combining.follow(EVENTS.of(source.id) for source in sources)
+
+    async def change(entry: CatalogEntry) -> None:
+        await definitions.on_change(entry)
+        if follower.loaded.is_set():
+            await listen()
+
+    async def combine(stopping: asyncio.Event) -> None:
+        await follower.wait(stopping)
+        await listen()
+        await combining.run(stopping)
+
+    async def after_catalog(loop: TransactionalLoop, stopping: asyncio.Event) -> None:
+        await follower.wait(stopping)
+        await loop.run(stopping)
+
+    follower.on_change = change
+    loops = {
+        "catalog": follower.run,
+        "combine": combine,
+        "merge": partial(after_catalog, merging),
+        "signals": partial(after_catalog, judging),
+    }
+    try:
+        await serve(settings, application("detector", health, routes(merge)), loops)
+    finally:
+        await references.stop()
+        await registry.close()
+
+
+if __name__ == "__main__":
+    settings = Settings.from_environment()
+    run("detector", settings, partial(main, settings))

@@ -1,0 +1,1 @@
+"""The streaming engine: combine, merge, signals. No I/O and no clock."""

@@ -1,0 +1,96 @@
+"""The third loop: final observations → signals and expected bands, with the models in a changelog."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from libs.common import clock
+from libs.common.events import Observation
+from libs.common.kafka import Record, read_all
+from libs.common.settings import ServiceSettings
+from libs.common.stream import Output
+from libs.common.topics import EXPECTATIONS, MODELS, SIGNALS
+from libs.common.wire import Codec, split
+from services.detector.core.signals import RuleOnKpi, SeriesState, observe
+from services.detector.handlers.definitions import Definitions
+
+log = logging.getLogger(__name__)
+
+Models = dict[str, SeriesState]
+"""`kpi@version/rule|series` → state."""
+
+
+class Signals:
+    """The processor of `detector.signals`."""
+
+    def __init__(self, settings: ServiceSettings, definitions: Definitions, codec: Codec) -> None:
+        self.settings, self.definitions, self.codec = settings, definitions, codec
+        self.models: dict[int, Models] = {}
+        self.swept: dict[int, int] = {}
+
+    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
+        """Restore the partition's models from their changelog."""
+        models: Models = {}
+        async for records in read_all(self.settings, MODELS.name, partitions=[tp.partition]):
+            for record in records:
+                key = (record.key or b"").decode()
+                if record.value is None:
+                    models.pop(key, None)
+                else:
+                    models[key] = SeriesState(**json.loads(record.value))
+        self.models[tp.partition] = models
+        log.info("models restored", extra={"fields": {"partition": tp.partition, "series": len(models)}})
+
+    async def revoked(self, tp: TopicPartition) -> None:
+        self.models.pop(tp.partition, None)
+        self.swept.pop(tp.partition, None)
+
+    async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output]:
+        models = self.models[tp.partition]
+        changed: set[str] = set()
+        outputs: list[Output] = []
+        for record in records:
+            rules = self.definitions.signals.get((record.key or b"").decode().partition("|")[0])
+            if not rules:
+                continue
+            seen = Observation.model_validate(self.codec.record(split(record.value)[1]))
+            if seen.status != "final":
+                continue
+            for rule in rules:
+                if rule.version == seen.kpi_version:
+                    name = f"{rule.name}|{seen.series_key}"
+                    outputs += self._observe(rule, models.setdefault(name, SeriesState()), seen)
+                    changed.add(name)
+        for name in sorted(changed):
+            outputs.append(
+                Output(
+                    MODELS.name,
+                    name.encode(),
+                    json.dumps(asdict(models[name])).encode(),
+                    partition=tp.partition,
+                )
+            )
+        return [*outputs, *self._sweep(tp.partition, models)]
+
+    def _observe(self, rule: RuleOnKpi, state: SeriesState, seen: Observation) -> Iterator[Output]:
+        expectation, change = observe(rule, state, seen, clock.now())
+        if expectation is not None:
+            key = f"{seen.kpi}|{seen.series_key}".encode()
+            yield Output(EXPECTATIONS.name, key, expectation.encode())
+        if change is not None:
+            fields = {"signal": change.id, "kpi": change.kpi, "series": change.series_key}
+            log.info(f"signal {change.change}", extra={"fields": {**fields, "verdict": change.verdict}})
+            yield Output(SIGNALS.name, change.id.encode(), change.encode())
+
+    def _sweep(self, number: int, models: Models) -> Iterator[Output]:
+        """Tombstones for the models of KPI versions that are gone."""
+        if self.swept.get(number) == self.definitions.version:
+            return
+        self.swept[number] = self.definitions.version
+        gone = [name for name in models if self.definitions.is_gone(name.partition("/")[0])]
+        for name in gone:
+            del models[name]
+            yield Output(MODELS.name, name.encode(), None, partition=number)
