@@ -1,0 +1,44 @@
+"""`python -m services.ingest`: builds the real things and runs them."""
+
+import asyncio
+from functools import partial
+
+from libs.common.catalog.follow import Follower
+from libs.common.database import pool
+from libs.common.events import CatalogEntry
+from libs.common.http import application
+from libs.common.kafka import ensure_topics
+from libs.common.migrate import migrate
+from libs.common.service import Health, run, serve
+from libs.common.topics import used_by
+from services.ingest.api import routes
+from services.ingest.handlers.pulls import Pulls
+from services.ingest.handlers.writers import Writers
+from services.ingest.settings import Settings
+
+
+async def main(settings: Settings) -> None:
+    await asyncio.to_thread(migrate, settings.database, "ingest")
+    await ensure_topics(settings, used_by("ingest"))
+    health = Health()
+    connections = await pool(settings, "ingest")
+    follower = Follower(settings, health.part("catalog"))
+    writers = Writers(settings, follower.catalog)
+    pulls = Pulls(connections, follower.catalog, writers)
+
+    async def change(entry: CatalogEntry) -> None:
+        if entry.kind == "source":
+            await writers.redefine()
+            await pulls.redefine()
+
+    follower.on_change = change
+    app = application("ingest", health, routes(writers, pulls, connections))
+    try:
+        await serve(settings, app, {"catalog": follower.run, "writers": writers.run, "pulls": pulls.run})
+    finally:
+        await connections.close()
+
+
+if __name__ == "__main__":
+    settings = Settings.from_environment()
+    run("ingest", settings, partial(main, settings))

@@ -1,0 +1,138 @@
+"""Pushing events in. Every record of a request is answered for; nothing is acknowledged before the brokers did."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import asyncpg
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from libs.common.errors import BadMessage, Malformed, TooLarge, UnsupportedMedia
+from services.ingest import store
+from services.ingest.core.cloudevents import unwrap, unwrap_binary
+from services.ingest.core.records import Bad, Good, Validator, documents
+from services.ingest.handlers.pulls import Pulls
+from services.ingest.handlers.redrive import redrive
+from services.ingest.handlers.writers import Submission, Writers
+
+ACCEPTED = (
+    "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json"
+)
+
+
+class Watermark(BaseModel):
+    """Nothing earlier will follow."""
+
+    model_config = ConfigDict(extra="forbid")
+    through: AwareDatetime
+
+
+class Redrive(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    source: str
+    ids: list[str] | None = None
+    reason: str | None = None
+    """Only those whose reason holds this text."""
+    dry_run: bool = False
+    limit: int = Field(default=10_000, ge=1, le=100_000)
+
+
+def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
+    router = APIRouter(prefix="/v1")
+
+    @router.post("/sources/{source}/events")
+    async def push(
+        source: str, request: Request, results: Annotated[Literal["all", "errors"], Query()] = "all"
+    ) -> JSONResponse:
+        """200 when every record was accepted, 207 when some were refused, 422 when all were."""
+        writer = writers.get(source)
+        body = await _body(request, writers.settings.max_body)
+        records = _records(writer.validator, request, body)
+        if len(records) > writers.settings.max_records:
+            limit = writers.settings.max_records
+            raise TooLarge(
+                f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records"
+            )
+        submission = Submission(records)
+        await writer.submit(submission)
+        answer = submission.answer(source, errors_only=results == "errors")
+        status = 200 if not answer["refused"] else 207 if answer["accepted"] else 422
+        if status == 422:
+            answer = {"title": "No record was accepted", "status": 422, "code": "refused", **answer}
+        return JSONResponse(answer, status)
+
+    @router.post("/sources/{source}/watermark")
+    async def declare(source: str, watermark: Watermark) -> dict[str, Any]:
+        """Declare that nothing earlier than `through` will follow: windows up to it can close."""
+        submission = Submission([], watermark.through)
+        await writers.get(source).submit(submission)
+        return {"receipt": submission.receipt, "source": source, "through": watermark.through}
+
+    @router.get("/sources/{source}")
+    async def describe(source: str) -> dict[str, Any]:
+        """The writer's state, and where a pull stands."""
+        writer = writers.get(source)
+        pull = await store.pull_state(pool, source)
+        return {
+            "source": source,
+            "version": writer.version,
+            "queued": writer.queued,
+            "remembered_ids": len(writer.window),
+            "pull": {**dict(pull), "running": source in pulls.tasks} if pull else None,
+        }
+
+    @router.post("/dead-letters/redrive")
+    async def drive(order: Redrive) -> dict[str, Any]:
+        return await redrive(
+            writers,
+            pool,
+            order.source,
+            ids=order.ids,
+            reason=order.reason,
+            dry_run=order.dry_run,
+            limit=order.limit,
+        )
+
+    return router
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body, read no further than the limit."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"the body has more than {limit} bytes", limit=limit, unit="bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _records(validator: Validator, request: Request, body: bytes) -> Sequence[Good | Bad]:
+    """The records of a body, by its content type; Malformed if it cannot be cut into records."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    try:
+        if "ce-specversion" in request.headers:
+            return [_event(validator, 0, body, dict(request.headers))]
+        match kind:
+            case "application/x-ndjson" | "application/jsonl":
+                return validator.lines(body)
+            case "application/json":
+                return validator.texts(documents(body))
+            case "application/cloudevents+json":
+                return [_event(validator, 0, body)]
+            case "application/cloudevents-batch+json":
+                return [_event(validator, index, raw) for index, raw in enumerate(documents(body))]
+    except BadMessage as error:
+        raise Malformed(error.reason, rule=error.rule) from error
+    raise UnsupportedMedia(f"{kind} is not understood; send {ACCEPTED}", accepted=ACCEPTED.split(", "))
+
+
+def _event(validator: Validator, index: int, raw: bytes, headers: dict[str, str] | None = None) -> Good | Bad:
+    """One CloudEvent; what is wrong with the envelope is an error of that record."""
+    source = validator.source
+    try:
+        data, trace = unwrap(source, raw) if headers is None else unwrap_binary(source, headers, raw)
+    except BadMessage as error:
+        return Bad(index, error, raw)
+    return validator.single(index, data, trace)

@@ -1,0 +1,1 @@
+"""What is decided about a record before it is published. No I/O and no clock."""

@@ -1,0 +1,1 @@
+"""What moves records: the writers, the pulls, the re-drive."""
