@@ -1,10 +1,20 @@
-"""The asyncpg pool, with json in and out as Python values."""
+"""The asyncpg pool, with jsonb in and out as Python values (or in as bytes that are JSON)."""
 
 import json
+from typing import Any
 
 import asyncpg
 
 from libs.common.settings import ServiceSettings
+
+
+def _to_jsonb(value: Any) -> bytes:
+    """Version 1 of PostgreSQL's binary jsonb; bytes are JSON already."""
+    return b"\x01" + (value if isinstance(value, bytes) else json.dumps(value, default=str).encode())
+
+
+def _from_jsonb(value: bytes) -> Any:
+    return json.loads(value[1:])
 
 
 async def pool(
@@ -13,13 +23,9 @@ async def pool(
     """At most `size` connections; with `role`, what that role may and nothing more."""
 
     async def prepare(connection: asyncpg.Connection) -> None:
-        for name in ("json", "jsonb"):
-            await connection.set_type_codec(
-                name,
-                schema="pg_catalog",
-                encoder=lambda value: json.dumps(value, default=str),
-                decoder=json.loads,
-            )
+        await connection.set_type_codec(
+            "jsonb", schema="pg_catalog", encoder=_to_jsonb, decoder=_from_jsonb, format="binary"
+        )
 
     async def enter(connection: asyncpg.Connection) -> None:
         if role:

@@ -123,9 +123,12 @@ def _records(validator: Validator, request: Request, body: bytes) -> Sequence[Go
                 return [_event(validator, 0, body)]
             case "application/cloudevents-batch+json":
                 return [_event(validator, index, raw) for index, raw in enumerate(documents(body))]
+            case _:
+                raise UnsupportedMedia(
+                    f"{kind} is not understood; send {ACCEPTED}", accepted=ACCEPTED.split(", ")
+                )
     except BadMessage as error:
         raise Malformed(error.reason, rule=error.rule) from error
-    raise UnsupportedMedia(f"{kind} is not understood; send {ACCEPTED}", accepted=ACCEPTED.split(", "))
 
 
 def _event(validator: Validator, index: int, raw: bytes, headers: dict[str, str] | None = None) -> Good | Bad:

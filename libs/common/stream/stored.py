@@ -66,6 +66,11 @@ class StoredLoop:
         """Consume these topics from now on."""
         self.membership.follow(topics)
 
+    def end_of(self, tp: TopicPartition) -> int | None:
+        """The end of a partition as last heard from the broker."""
+        client = self.membership.client
+        return client.highwater(tp) if client is not None else None
+
     async def run(self, stopping: asyncio.Event) -> None:
         self.dead = producer(self.settings)
         await self.dead.start()

@@ -1,0 +1,1 @@
+"""Records become rows, each topic by its keeper."""

@@ -1,0 +1,214 @@
+"""What the archive does with a batch of each topic."""
+
+import base64
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from pydantic import ValidationError
+
+from libs.common import clock
+from libs.common.catalog import Catalog
+from libs.common.errors import BadMessage, TryLater
+from libs.common.events import (
+    DeadLetter,
+    DisposalChanged,
+    Event,
+    Expectation,
+    LateEvents,
+    LedgerEntry,
+    SignalChanged,
+)
+from libs.common.kafka import Record
+from libs.common.registry import Codecs
+from libs.common.settings import ServiceSettings
+from libs.common.stream.stored import Connection
+from libs.common.topics import DEAD, DISPOSALS, EXPECTATIONS, LATE, LEDGER, REFERENCE, SIGNALS
+from libs.common.wire import decode
+from services.archive import store
+from services.archive.handlers.rows import event_rows, reference_rows
+
+log = logging.getLogger(__name__)
+
+Bad = list[tuple[Record, BadMessage]]
+E = TypeVar("E", bound=Event)
+
+
+def parsed(kind: type[E], records: Sequence[Record]) -> tuple[list[tuple[Record, E]], Bad]:
+    """The events of a JSON topic, and the records that are none."""
+    good: list[tuple[Record, E]] = []
+    bad: Bad = []
+    for record in records:
+        try:
+            good.append((record, kind.decode(record.value or b"")))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            bad.append((record, BadMessage(f"{field}: {first['msg']}", field=field, rule=first["type"])))
+    return good, bad
+
+
+class Keepers:
+    """The keeper of every topic; `facts` serves the JSON topics, by name."""
+
+    def __init__(
+        self, settings: ServiceSettings, catalog: Catalog, codecs: Codecs, producer: AIOKafkaProducer
+    ) -> None:
+        self.settings, self.catalog, self.codecs, self.producer = settings, catalog, codecs, producer
+        self.end_of: Callable[[TopicPartition], int | None] = lambda tp: None
+        """The end of a partition as last heard from the broker."""
+
+    async def events(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
+        """`events.<source>` and `reference.<source>`; control records are no events."""
+        topic = tp.topic.removeprefix(self.settings.prefix)
+        source = self.catalog.source(topic.partition(".")[2])
+        if source is None:
+            raise TryLater(f"the catalog does not say yet what {topic} is")
+        data = [record for record in records if record.value]
+        values = [record.value for record in data]
+        frame, failed = decode(values, await self.codecs.of(values))
+        bad: Bad = [(data[index], error) for index, error in failed]
+        now = clock.now()
+        if topic.startswith(REFERENCE.of("")):
+            rows, minutes = reference_rows(source, data, frame, now)
+            await store.upsert_references(connection, rows)
+            gone = [record.key.decode() for record in records if record.value is None and record.key]
+            await store.delete_references(connection, source.id, gone)
+        else:
+            rows, minutes, timeless = event_rows(source, data, frame, now)
+            bad += timeless
+            await store.copy(connection, "events", store.EVENT_COLUMNS, rows)
+        await store.add_landed(connection, source.id, minutes)
+        await store.note_end(
+            connection, topic, tp.partition, max(self.end_of(tp) or 0, records[-1].offset + 1)
+        )
+        return bad
+
+    async def observations(
+        self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
+    ) -> Bad:
+        """Every revision into the hypertable, the newest into `latest`."""
+        values = [record.value for record in records]
+        frame, failed = decode(values, await self.codecs.of(values))
+        if frame.height:
+            rows = [
+                tuple(_jsonable(name, row[name]) for name in store.OBSERVATION_COLUMNS)
+                for row in frame.iter_rows(named=True)
+            ]
+            await store.copy(connection, "observations", store.OBSERVATION_COLUMNS, rows)
+            newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+            retracted = []
+            for row in rows:
+                key, place = (row[0], row[1], row[2]), (row[4], row[6])
+                if row[7] == "retracted":
+                    retracted.append((*key, row[4]))
+                    if key in newest and newest[key][4] == row[4]:
+                        del newest[key]
+                elif key not in newest or place > (newest[key][4], newest[key][6]):
+                    newest[key] = row
+            await store.withdraw_latest(connection, retracted)
+            await store.upsert_latest(connection, [newest[key] for key in sorted(newest)])
+        return [(records[index], error) for index, error in failed]
+
+    async def facts(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
+        """The JSON topics."""
+        keepers = {
+            DEAD.name: self._dead_letters,
+            LEDGER.name: self._ledger,
+            EXPECTATIONS.name: self._expectations,
+            LATE.name: self._late,
+            SIGNALS.name: self._signals,
+            DISPOSALS.name: self._disposals,
+        }
+        return await keepers[tp.topic.removeprefix(self.settings.prefix)](connection, records)
+
+    async def _ledger(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        entries, bad = parsed(LedgerEntry, records)
+        sums: dict[tuple[Any, ...], Counter[str]] = {}
+        for _, entry in entries:
+            total = sums.setdefault((entry.source, entry.minute), Counter())
+            total.update(
+                accepted=entry.accepted,
+                published=entry.published,
+                duplicate=entry.duplicate,
+                dead_lettered=entry.dead_lettered,
+            )
+        names = ("accepted", "published", "duplicate", "dead_lettered")
+        rows = [(*key, *(total[name] for name in names)) for key, total in sorted(sums.items())]
+        await store.add_ledger(connection, rows)
+        return bad
+
+    async def _dead_letters(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        letters, bad = parsed(DeadLetter, records)
+        now = clock.now()
+        rows = [
+            (
+                letter.id, letter.source, letter.stage, letter.error, letter.reason, letter.field, letter.value,
+                letter.rule, letter.topic, letter.partition, letter.offset, base64.b64decode(letter.payload_b64),
+                letter.headers, letter.attempts, letter.first_seen, letter.last_seen, letter.service, letter.receipt,
+                letter.minute, now,
+            )
+            for _, letter in letters
+        ]  # fmt: skip
+        await store.add_dead_letters(connection, rows)
+        for record, error in bad:
+            log.error(
+                "a dead letter cannot be read",
+                extra={"fields": {"offset": record.offset, "error": error.reason}},
+            )
+        return []
+
+    async def _expectations(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        found, bad = parsed(Expectation, records)
+        rows = [tuple(getattr(event, name) for name in store.EXPECTATION_COLUMNS) for _, event in found]
+        await store.copy(connection, "expectations", store.EXPECTATION_COLUMNS, rows)
+        return bad
+
+    async def _late(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        found, bad = parsed(LateEvents, records)
+        rows = [tuple(getattr(event, name) for name in store.LATE_COLUMNS) for _, event in found]
+        await store.copy(connection, "late_events", store.LATE_COLUMNS, rows)
+        return bad
+
+    async def _signals(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        found, bad = parsed(SignalChanged, records)
+        rows = [
+            (
+                record.offset,
+                signal.id,
+                signal.model_dump(mode="json"),
+                tuple(getattr(signal, name) for name in store.SIGNAL_COLUMNS),
+            )
+            for record, signal in found
+        ]
+        await store.add_signals(connection, rows)
+        return bad
+
+    async def _disposals(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        """Carry out what was ordered; the answer is sent before the commit and is the same when sent again."""
+        found, bad = parsed(DisposalChanged, records)
+        for _, order in found:
+            if order.change != "ordered" or order.store != "archive.events":
+                continue
+            now = clock.now()
+            before, deleted, after = await store.dispose(
+                connection, order.id, order.source, order.before, now
+            )
+            done = order.model_copy(
+                update={
+                    "change": "done", "rows_before": before, "rows_deleted": deleted, "rows_after": after,
+                    "by": "archive", "recorded_at": now,
+                }
+            )  # fmt: skip
+            name = self.settings.prefix + DISPOSALS.name
+            await self.producer.send_and_wait(name, done.encode(), key=order.id.encode())
+        return bad
+
+
+def _jsonable(name: str, value: Any) -> Any:
+    """polars gives an Avro map as a list of key-value pairs."""
+    if name == "series" and isinstance(value, list):
+        return {pair["key"]: pair["value"] for pair in value}
+    return value

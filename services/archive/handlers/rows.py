@@ -1,0 +1,98 @@
+"""Rows of the archive, made from records. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from libs.common.catalog import Source
+from libs.common.errors import BadMessage
+from libs.common.kafka import Record
+from libs.common.wire import INDEX, SCHEMA_ID
+
+
+def moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+
+
+def json_rows(frame: pl.DataFrame) -> list[bytes]:
+    """Each row as a JSON object, timestamps in RFC 3339."""
+    times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
+    shown = frame.with_columns(pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ") for name in times)
+    return shown.write_ndjson().encode().splitlines()
+
+
+def event_rows(
+    source: Source, records: Sequence[Record], frame: pl.DataFrame, now: datetime
+) -> tuple[list[tuple[Any, ...]], Counter[datetime], list[tuple[Record, BadMessage]]]:
+    """Rows of `archive.events`, how many landed per minute of arrival, and the records without a time.
+
+    `frame`: the decoded records, `__index` their place in `records`.
+    """
+    assert source.event_time is not None
+    fields = [field.name for field in source.fields if field.name in frame.columns]
+    texts = json_rows(frame.select(fields)) if frame.height else []
+    times = (
+        frame[source.event_time].to_list() if source.event_time in frame.columns else [None] * frame.height
+    )
+    ids = frame[source.event_id].to_list() if source.event_id in frame.columns else [None] * frame.height
+    rows: list[tuple[Any, ...]] = []
+    bad: list[tuple[Record, BadMessage]] = []
+    minutes: Counter[datetime] = Counter()
+    columns = zip(frame[INDEX].to_list(), frame[SCHEMA_ID].to_list(), times, ids, texts, strict=True)
+    for index, schema_id, time, event_id, text in columns:
+        record = records[index]
+        if time is None:
+            bad.append(
+                (record, BadMessage("the event has no time", field=source.event_time, rule="event time"))
+            )
+            continue
+        headers = dict(record.headers)
+        arrived = moment(int(headers.get("sx-ingested", record.timestamp)))
+        minutes[arrived.replace(second=0, microsecond=0)] += 1
+        rows.append(
+            (
+                source.id,
+                record.partition,
+                record.offset,
+                time,
+                None if event_id is None else str(event_id),
+                None if record.key is None else record.key.decode("utf-8", "replace"),
+                schema_id,
+                _text(headers.get("sx-receipt")),
+                arrived,
+                now,
+                _trace(headers.get("traceparent")),
+                text,
+            )
+        )
+    return rows, minutes, bad
+
+
+def reference_rows(
+    source: Source, records: Sequence[Record], frame: pl.DataFrame, now: datetime
+) -> tuple[list[tuple[Any, ...]], Counter[datetime]]:
+    """(source, key, offset, schema id, recorded at, data), the last per key, and how many landed per minute."""
+    texts = json_rows(frame.select(field.name for field in source.fields if field.name in frame.columns))
+    rows: dict[str, tuple[Any, ...]] = {}
+    minutes: Counter[datetime] = Counter()
+    columns = zip(frame[INDEX].to_list(), frame[SCHEMA_ID].to_list(), texts, strict=True)
+    for index, schema_id, text in columns:
+        record = records[index]
+        arrived = moment(int(dict(record.headers).get("sx-ingested", record.timestamp)))
+        minutes[arrived.replace(second=0, microsecond=0)] += 1
+        key = (record.key or b"").decode("utf-8", "replace")
+        rows[key] = (source.id, key, record.offset, schema_id, now, text)
+    return list(rows.values()), minutes
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
+
+
+def _trace(traceparent: bytes | None) -> str | None:
+    """The trace id of a W3C traceparent."""
+    parts = (traceparent or b"").decode("latin-1").split("-")
+    return parts[1] if len(parts) == 4 else None
