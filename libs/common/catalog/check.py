@@ -1,0 +1,308 @@
+"""Consistency: what is wrong with a set of definitions, and what changed since the last one. Pure."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from libs.common.catalog.catalog import Catalog
+from libs.common.catalog.models import AnyDefinition, Kpi, Objective, Playbook, Policy, Rule, Source, Team
+from libs.common.errors import DefinitionError
+from libs.common.expressions import predicate, value
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A fault of one definition. `path` is dotted (`signals.0.threshold`); "" is the whole file."""
+
+    kind: str
+    id: str
+    path: str
+    message: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What applying would do to one definition; `details` names the fields that differ."""
+
+    kind: str
+    id: str
+    action: Literal["create", "update", "remove", "unchanged"]
+    details: tuple[str, ...] = ()
+
+
+Fault = tuple[str, str, str]
+"""path, message, rule"""
+
+
+def check(definitions: Sequence[AnyDefinition], previous: Catalog | None = None) -> list[Problem]:
+    """All faults, in the order of the definitions. `previous` is what is in force, for breaking changes."""
+    wanted = Catalog.of(definitions)
+    problems = [
+        Problem(kind, id, "id", f"{count} definitions have this id", "unique id")
+        for (kind, id), count in Counter((each.kind, each.id) for each in definitions).items()
+        if count > 1
+    ]
+    for definition in definitions:
+        for path, message, rule in _faults(definition, wanted, previous or Catalog()):
+            problems.append(Problem(definition.kind, definition.id, path, message, rule))
+    return problems
+
+
+def _faults(definition: AnyDefinition, wanted: Catalog, previous: Catalog) -> Iterator[Fault]:
+    if not isinstance(definition, Team) and wanted.team(definition.owner) is None:
+        yield "owner", _unknown("team", definition.owner, (team.id for team in wanted.teams)), "known team"
+    match definition:
+        case Source():
+            yield from _source(definition, previous.source(definition.id))
+        case Kpi():
+            yield from _kpi(definition, wanted)
+        case Rule():
+            yield from _rule(definition, wanted)
+        case Objective():
+            yield from _objective(definition, wanted)
+        case Playbook():
+            yield from _playbook(definition, wanted)
+        case Policy():
+            yield from _policy(definition, wanted)
+        case Team():
+            pass
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
+    return f"there is no {what} {name}; {hint}"
+
+
+# --- sources ---------------------------------------------------------------------------------------------
+
+
+def _source(source: Source, before: Source | None) -> Iterator[Fault]:
+    types = source.field_types
+    twice = [name for name, count in Counter(field.name for field in source.fields).items() if count > 1]
+    for name in twice:
+        yield "fields", f"the field {name} is defined more than once", "unique field"
+    for name in source.key:
+        if name not in types:
+            yield "key", _unknown("field", name, types), "known field"
+    if source.reference:
+        if not source.key:
+            yield "key", "a reference needs a primary key", "reference has a key"
+    else:
+        for role, name, kinds in (
+            ("event_id", source.event_id, ("string", "int", "long")),
+            ("event_time", source.event_time, ("timestamp",)),
+        ):
+            if name is None:
+                yield role, f"a stream of events needs {role}", "event has id and time"
+            elif name not in types:
+                yield role, _unknown("field", name, types), "known field"
+            elif types[name] not in kinds:
+                yield role, f"{name} is {types[name]}, not {' or '.join(kinds)}", "type"
+    if before is not None:
+        yield from _breaking(source, before)
+
+
+_WIDER = {("int", "long"), ("int", "double"), ("long", "double")}
+
+
+def _breaking(source: Source, before: Source) -> Iterator[Fault]:
+    """Avro's schema resolution (Avro 1.12, Schema Resolution): who could no longer read whom."""
+    old, new = {each.name: each for each in before.fields}, {each.name: each for each in source.fields}
+    backward, forward = (
+        source.compatibility in ("BACKWARD", "FULL"),
+        source.compatibility in ("FORWARD", "FULL"),
+    )
+    rule = f"compatibility {source.compatibility}"
+    for place, field in enumerate(source.fields):
+        path = f"fields.{place}"
+        known = old.get(field.name)
+        if known is None:
+            if backward and not field.nullable:
+                message = f"the new field {field.name} is required: events written before do not have it"
+                yield path, message + " (make it nullable)", rule
+            continue
+        if known.type != field.type:
+            widened, narrowed = (known.type, field.type) in _WIDER, (field.type, known.type) in _WIDER
+            if (backward and not widened) or (forward and not narrowed):
+                yield path, f"{field.name} changes from {known.type} to {field.type}", rule
+        if backward and known.nullable and not field.nullable:
+            yield path, f"{field.name} is no longer nullable: events written before may lack it", rule
+        if forward and field.nullable and not known.nullable:
+            yield path, f"{field.name} becomes nullable: who reads the old schema cannot read null", rule
+    for name, field in old.items():
+        if name not in new and forward and not field.nullable:
+            yield "fields", f"the required field {name} is gone: who reads the old schema needs it", rule
+    if before.reference != source.reference or before.partitions > source.partitions:
+        yield "partitions", "a source keeps its kind, and its partitions can only grow", "stable topic"
+
+
+# --- KPIs and rules --------------------------------------------------------------------------------------
+
+
+def _kpi(kpi: Kpi, wanted: Catalog) -> Iterator[Fault]:
+    source = wanted.source(kpi.source)
+    if kpi.objective is not None and wanted.objective(kpi.objective) is None:
+        known = (each.id for each in wanted.objectives)
+        yield "objective", _unknown("objective", kpi.objective, known), "known objective"
+    if source is None:
+        yield "source", _unknown("source", kpi.source, (each.id for each in wanted.sources)), "known source"
+        return
+    if source.reference:
+        yield "source", f"{source.id} is a reference: it has no events", "events"
+        return
+    used: dict[str, str] = {}
+    for path, text, parse in (("where", kpi.where, predicate), ("value", kpi.value, value)):
+        if text is None:
+            continue
+        try:
+            used |= dict.fromkeys(parse(text, source.field_types).columns, path)
+        except DefinitionError as error:
+            yield path, error.message, error.rule
+    for place, name in enumerate(kpi.by):
+        if name not in source.field_types:
+            yield f"by.{place}", _unknown("field", name, source.field_types), "known field"
+        elif source.field_types[name] in ("double", "timestamp"):
+            yield f"by.{place}", f"{name} is {source.field_types[name]}: it does not make series", "groups"
+        else:
+            used[name] = f"by.{place}"
+    for name, path in sorted(used.items()):
+        field = source.field(name)
+        if field is not None and field.purposes is not None and kpi.purpose not in field.purposes:
+            allowed = ", ".join(field.purposes) or "nothing"
+            yield path, f"{name} may be used for {allowed}, not for {kpi.purpose}", "purpose"
+    yield from _windows(kpi)
+
+
+def _windows(kpi: Kpi) -> Iterator[Fault]:
+    window = kpi.window
+    if window.sliding is not None and window.every is not None and window.sliding % window.every:
+        yield "window", "the window's length is not a multiple of `every`", "whole panes"
+    for place, rule in enumerate(kpi.signals):
+        if rule.seasonal is not None and window.session is not None:
+            yield (
+                f"signals.{place}.seasonal",
+                "sessions have no season: they start when they start",
+                "regular windows",
+            )
+    twice = [id for id, count in Counter(rule.id for rule in kpi.signals).items() if count > 1]
+    for id in twice:
+        yield "signals", f"the rule {id} is defined more than once", "unique id"
+
+
+def _rule(rule: Rule, wanted: Catalog) -> Iterator[Fault]:
+    source = wanted.source(rule.source)
+    if source is None:
+        yield "source", _unknown("source", rule.source, (each.id for each in wanted.sources)), "known source"
+        return
+    if rule.where is not None:
+        try:
+            predicate(rule.where, source.field_types)
+        except DefinitionError as error:
+            yield "where", error.message, error.rule
+    name, part = next((name, part) for name, part in rule.check if part is not None)
+    path = f"check.{name}.field"
+    kind = source.field_types.get(part.field)
+    if kind is None:
+        yield path, _unknown("field", part.field, source.field_types), "known field"
+    elif name == "range" and kind not in ("int", "long", "double"):
+        yield path, f"{part.field} is {kind}: a range needs a number", "type"
+    elif name in ("pattern", "reference") and kind != "string":
+        yield path, f"{part.field} is {kind}: a {name} needs text", "type"
+    if rule.check.pattern is not None:
+        try:
+            re.compile(rule.check.pattern.matches)
+        except re.error as error:
+            yield "check.pattern.matches", f"not a regular expression: {error}", "regular expression"
+    if rule.check.reference is not None:
+        reference = wanted.source(rule.check.reference.in_)
+        if reference is None or not reference.reference:
+            known = (each.id for each in wanted.sources if each.reference)
+            yield (
+                "check.reference.in",
+                _unknown("reference", rule.check.reference.in_, known),
+                "known reference",
+            )
+        elif len(reference.key) != 1:
+            yield (
+                "check.reference.in",
+                f"{reference.id} has a key of {len(reference.key)} fields, not of one",
+                "key",
+            )
+
+
+# --- strategy and policies -------------------------------------------------------------------------------
+
+
+def _objective(objective: Objective, wanted: Catalog) -> Iterator[Fault]:
+    for place, result in enumerate(objective.key_results):
+        path = f"key_results.{place}"
+        kpi = wanted.kpi(result.kpi)
+        if kpi is None:
+            yield f"{path}.kpi", _unknown("KPI", result.kpi, (each.id for each in wanted.kpis)), "known KPI"
+            continue
+        for name in result.series:
+            if name not in kpi.by:
+                yield f"{path}.series", _unknown("dimension", name, kpi.by), "known dimension"
+        if result.baseline == result.target:
+            yield f"{path}.target", "the target is the baseline: there is no way to go", "progress"
+
+
+def _playbook(playbook: Playbook, wanted: Catalog) -> Iterator[Fault]:
+    for place, trigger in enumerate(playbook.opens_on):
+        kpi = wanted.kpi(trigger.kpi)
+        if kpi is None:
+            known = (each.id for each in wanted.kpis)
+            yield f"opens_on.{place}.kpi", _unknown("KPI", trigger.kpi, known), "known KPI"
+        elif trigger.rule is not None and trigger.rule not in {rule.id for rule in kpi.signals}:
+            known = (rule.id for rule in kpi.signals)
+            yield f"opens_on.{place}.rule", _unknown("signal rule", trigger.rule, known), "known rule"
+
+
+def _policy(policy: Policy, wanted: Catalog) -> Iterator[Fault]:
+    for place, rule in enumerate(policy.retention):
+        if wanted.source(rule.source) is None:
+            known = (each.id for each in wanted.sources)
+            yield f"retention.{place}.source", _unknown("source", rule.source, known), "known source"
+    roles = {rule.role for each in wanted.policies for rule in each.roles}
+    for place, mask in enumerate(policy.masks):
+        for role in mask.roles:
+            if roles and role not in roles:
+                yield f"masks.{place}.roles", _unknown("role", role, roles), "known role"
+
+
+# --- changes ---------------------------------------------------------------------------------------------
+
+
+def changes(previous: Catalog, definitions: Sequence[AnyDefinition], *, remove_missing: bool) -> list[Change]:
+    """What applying the definitions would do, in their order; what is no longer there last."""
+    found = [_change(definition, previous) for definition in definitions]
+    if remove_missing:
+        kept = {(definition.kind, definition.id) for definition in definitions}
+        found += [
+            Change(kind, id, "remove") for kind, id in sorted(previous.definitions) if (kind, id) not in kept
+        ]
+    return found
+
+
+def _change(definition: AnyDefinition, previous: Catalog) -> Change:
+    before = previous.definitions.get((definition.kind, definition.id))
+    if before is None:
+        return Change(definition.kind, definition.id, "create")
+    old, new = before.model_dump(mode="json"), definition.model_dump(mode="json")
+    details = tuple(
+        f"{name}: {_short(old.get(name))} → {_short(new.get(name))}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    )
+    return Change(definition.kind, definition.id, "update" if details else "unchanged", details)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:79] + "…"
