@@ -1,0 +1,1 @@
+"""Escalation, objectives and evidence, as functions. No I/O and no clock."""

@@ -1,0 +1,1 @@
+"""What strategy does: the catalog, signals, objectives, escalation timers, people's commands."""
