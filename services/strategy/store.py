@@ -42,7 +42,8 @@ async def put_windows(connection: Connection, rows: Sequence[tuple[Any, ...]]) -
     await connection.executemany(
         "INSERT INTO strategy.windows VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
         " ON CONFLICT (kpi, kpi_version, series_key, window_start) DO UPDATE SET"
-        " window_end = excluded.window_end, value = excluded.value, count = excluded.count, revision = excluded.revision"
+        " window_end = excluded.window_end, value = excluded.value, count = excluded.count,"
+        " revision = excluded.revision"
         " WHERE excluded.revision > windows.revision",
         rows,
     )
@@ -60,7 +61,8 @@ async def windows_since(connection: Connection, kpi: str, version: int, over: An
     """The windows that end within `over` of the newest one."""
     return await connection.fetch(
         "SELECT series_key, window_end, value, count FROM strategy.windows WHERE kpi = $1 AND kpi_version = $2"
-        " AND window_end > (SELECT max(window_end) FROM strategy.windows WHERE kpi = $1 AND kpi_version = $2) - $3::interval",
+        " AND window_end > $3::interval * -1"
+        " + (SELECT max(window_end) FROM strategy.windows WHERE kpi = $1 AND kpi_version = $2)",
         kpi, version, over,
     )  # fmt: skip
 

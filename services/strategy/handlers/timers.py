@@ -52,7 +52,7 @@ class Timers:
             return True
 
     async def _record(
-        self, connection: Connection, row: Mapping[str, Any], before: Escalation, outcome: str, detail: str
+        self, connection: Connection, row: asyncpg.Record, before: Escalation, outcome: str, detail: str
     ) -> None:
         now, after, step = clock.now(), before.taken(), row["steps"][before.step]
         await store.add_notification(
@@ -66,7 +66,7 @@ class Timers:
         await tell(connection, "notified", row["signal"], row["id"], "policy", now, **details)
 
     async def _notify(
-        self, http: httpx.AsyncClient, row: Mapping[str, Any], step: Mapping[str, Any]
+        self, http: httpx.AsyncClient, row: asyncpg.Record, step: Mapping[str, Any]
     ) -> tuple[str, str]:
         """(told or failed, what happened). A failed step moves the next one forward."""
         fields = {"signal": row["signal"], "team": row["team"], "to": step["to"], "step": row["step"]}

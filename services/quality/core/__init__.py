@@ -1,0 +1,1 @@
+"""Health and incidents, as functions. No I/O and no clock."""

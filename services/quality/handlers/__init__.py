@@ -1,0 +1,1 @@
+"""What quality does: judge events, keep incidents, compute health."""
