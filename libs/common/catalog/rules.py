@@ -30,7 +30,7 @@ class ReferenceCheck(Definition):
     field: str
     in_: Identifier = Field(alias="in")
     """The reference source whose key must hold the value."""
-    null: Literal["violates", "ignored"] = "ignored"
+    when_null: Literal["violates", "ignored"] = "ignored"
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 

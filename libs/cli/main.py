@@ -1,0 +1,254 @@
+"""`sextant`: definitions as code, and the operator's commands. Everything goes through the gateway's public API."""
+
+import getpass
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from libs.cli.server import DEFAULT_SERVER, Server, Unreachable, local
+from libs.common.catalog.check import changes, check
+from libs.common.catalog.catalog import Catalog
+from libs.common.catalog.models import FOLDERS
+from libs.common.catalog.workspace import Workspace, findings_text, load
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+audit = typer.Typer(help="The audit chain.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+out = Console(highlight=False, soft_wrap=True)
+
+Url = Annotated[str, typer.Option("--server", envvar="SEXTANT_SERVER", help="The gateway's address.")]
+Folder = Annotated[
+    Path, typer.Argument(help="The workspace: a folder with sources/ kpis/ rules/ …", exists=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
+
+SIGNS = {"create": "[green]+[/]", "update": "[yellow]~[/]", "remove": "[red]-[/]", "unchanged": " "}
+
+
+def fail(message: str) -> typer.Exit:
+    print(message, file=sys.stderr)
+    return typer.Exit(1)
+
+
+def read(folder: Path) -> Workspace:
+    """The workspace; exits 1 with every finding if a file cannot be read or is inconsistent by itself."""
+    workspace = load(folder)
+    if not workspace.findings:
+        workspace.findings = [
+            workspace.finding(each.kind, each.id, each.path, each.message, each.rule)
+            for each in check(workspace.definitions)
+        ]
+    return workspace
+
+
+def refuse(workspace: Workspace, as_json: bool) -> typer.Exit:
+    lines = findings_text(workspace.findings, Path.cwd())
+    if as_json:
+        print(json.dumps({"problems": lines, "changes": []}))
+    else:
+        for line in lines:
+            print(line, file=sys.stderr)
+    count = len(lines)
+    return fail(f"{count} problem{'s' if count > 1 else ''}; nothing was applied" if not as_json else "")
+
+
+def body(workspace: Workspace, prune: bool) -> dict[str, Any]:
+    definitions = [each.model_dump(mode="json", by_alias=True) for each in workspace.definitions]
+    return {"definitions": definitions, "remove_missing": prune}
+
+
+def show(answer: dict[str, Any], workspace: Workspace, as_json: bool) -> None:
+    """The changes; exits 1 with file and line of every problem that the server found."""
+    for each in answer.get("problems", ()):
+        workspace.findings.append(
+            workspace.finding(each["kind"], each["id"], each["path"], each["message"], each["rule"])
+        )
+    if workspace.findings:
+        raise refuse(workspace, as_json)
+    if as_json:
+        print(json.dumps(answer))
+        return
+    counts: dict[str, int] = {}
+    for each in answer["changes"]:
+        counts[each["action"]] = counts.get(each["action"], 0) + 1
+        if each["action"] == "unchanged":
+            continue
+        version = f" → version {each['version']}" if each.get("version") else ""
+        out.print(f"{SIGNS[each['action']]} {each['kind']} {each['id']}{version}")
+        for detail in each.get("details") or ():
+            out.print(f"    {detail}", markup=False)
+    out.print(", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do")
+
+
+@app.command()
+def plan(
+    folder: Folder,
+    server: Url = DEFAULT_SERVER,
+    offline: Annotated[bool, typer.Option(help="Only check the files against each other.")] = False,
+    prune: Annotated[bool, typer.Option(help="Also show what would be removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what applying a workspace would change, and what is inconsistent and why. Writes nothing.
+
+    Example: sextant plan catalog
+    """
+    workspace = read(folder)
+    if workspace.findings:
+        raise refuse(workspace, as_json)
+    if offline:
+        found = changes(Catalog(), workspace.definitions, remove_missing=False)
+        if as_json:
+            print(json.dumps({"changes": [], "problems": []}))
+        else:
+            out.print(f"{len(found)} definitions, consistent; not compared with a running system")
+        return
+    try:
+        with Server(server) as gateway:
+            show(gateway.post("/v1/catalog/plan", body(workspace, prune)), workspace, as_json)
+    except Unreachable as error:
+        raise fail(str(error)) from error
+
+
+@app.command()
+def apply(
+    folder: Folder,
+    server: Url = DEFAULT_SERVER,
+    prune: Annotated[bool, typer.Option(help="Remove what is in force and not in the folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a workspace in force: all of it or nothing. Services pick it up within a second.
+
+    Example: sextant apply catalog
+    """
+    workspace = read(folder)
+    if workspace.findings:
+        raise refuse(workspace, as_json)
+    try:
+        with Server(server) as gateway:
+            show(gateway.post("/v1/catalog/apply", body(workspace, prune)), workspace, as_json)
+    except Unreachable as error:
+        raise fail(str(error)) from error
+
+
+@app.command()
+def schema(
+    folder: Annotated[Path, typer.Argument(help="Where the schemas are written.")] = Path("catalog/.schema"),
+) -> None:
+    """Write the JSON Schema of every kind of definition, for editors.
+
+    Put `# yaml-language-server: $schema=../.schema/kpi.json` on the first line of a KPI's file.
+    """
+    for kind, content in schemas().items():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{kind}.json").write_text(json.dumps(content, indent=1) + "\n")
+    out.print(f"{len(FOLDERS)} schemas written to {folder}")
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """kind → JSON Schema (draft 2020-12). `kind` itself may be left out: the folder says it."""
+    from libs.common.catalog import models
+
+    kinds = (
+        models.Source,
+        models.Kpi,
+        models.Rule,
+        models.Objective,
+        models.Playbook,
+        models.Team,
+        models.Policy,
+    )
+    return {kind.model_fields["kind"].default: kind.model_json_schema(by_alias=True) for kind in kinds}
+
+
+@app.command()
+def login(
+    name: Annotated[str, typer.Argument(help="Who signs in.")],
+    server: Url = DEFAULT_SERVER,
+    password: Annotated[
+        str | None, typer.Option(envvar="SEXTANT_PASSWORD", help="Asked for if not given.")
+    ] = None,
+) -> None:
+    """Sign in, and keep the token in the local folder. SEXTANT_TOKEN goes before it.
+
+    Example: sextant login operator
+    """
+    stored = local() / "passwords.json"
+    if password is None and stored.exists():
+        password = json.loads(stored.read_text()).get(name)
+    try:
+        with Server(server, bearer="") as gateway:
+            found = gateway.sign_in(name, password or getpass.getpass(f"Password of {name}: "))
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    file = local() / "token"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(found)
+    out.print(f"signed in as {name}")
+
+
+@app.command()
+def redrive(
+    source: Annotated[str, typer.Argument(help="Whose dead letters.")],
+    server: Url = DEFAULT_SERVER,
+    reason: Annotated[str | None, typer.Option(help="Only those whose reason holds this text.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Only say which would pass now.")] = False,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 10_000,
+) -> None:
+    """Publish a source's dead letters after all, those that its present definition accepts. Each one once.
+
+    Example: sextant redrive departures --dry-run
+    """
+    try:
+        with Server(server) as gateway:
+            order = {"source": source, "reason": reason, "dry_run": dry_run, "limit": limit}
+            answer = gateway.post(
+                "/v1/dead-letters/redrive", {k: v for k, v in order.items() if v is not None}
+            )
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    for key in ("considered", "counts"):
+        if key in answer:
+            out.print(f"{key}: {answer[key]}")
+
+
+@app.command()
+def ledger(server: Url = DEFAULT_SERVER, as_json: AsJson = False) -> None:
+    """The books per source: accepted = landed + dead-lettered + duplicate + in flight. Exit code 1 if they do not."""
+    try:
+        with Server(server) as gateway:
+            rows = gateway.get("/v1/ledger")["items"]
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        names = ("source", "accepted", "landed", "dead_lettered", "duplicate", "in_flight", "imbalance")
+        table = Table(*names)
+        for row in rows:
+            table.add_row(*(str(row[name]) for name in names))
+        out.print(table)
+    if any(row["imbalance"] for row in rows):
+        raise typer.Exit(1)
+
+
+@audit.command("verify")
+def verify(server: Url = DEFAULT_SERVER) -> None:
+    """Hash the whole audit chain again and compare it with the anchored heads. Exit code 1 if it does not hold."""
+    try:
+        with Server(server) as gateway:
+            answer = gateway.get("/v1/audit/verify")
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    out.print_json(data=answer)
+    if not answer.get("valid", answer.get("ok")):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()
