@@ -50,7 +50,9 @@ class CompiledRule:
             return pl.lit(None, dtype=pl.Boolean)
         field = pl.col(check.reference.field)
         known = field.is_in(keys.implode())
-        return pl.when(field.is_null()).then(pl.lit(check.reference.when_null == "violates")).otherwise(~known)
+        return (
+            pl.when(field.is_null()).then(pl.lit(check.reference.when_null == "violates")).otherwise(~known)
+        )
 
 
 def compile_rules(rules: Sequence[Rule], source: Source) -> list[CompiledRule]:

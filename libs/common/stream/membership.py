@@ -13,6 +13,9 @@ from libs.common.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 
+SETTLE_SECONDS = 0.3
+"""Changes of the subscription come in bursts: wait for the last one."""
+
 
 class Owner(Protocol):
     """Works on one partition until `release` is set; finishes and commits the batch in hand first."""
@@ -51,16 +54,20 @@ class Membership(ConsumerRebalanceListener):
         stop = asyncio.create_task(stopping.wait())
         try:
             while not stopping.is_set():
+                self.changed.clear()
+                # A new subscription drops the present partitions at once: give them up in order before.
+                await self._release(list(self.tasks))
                 if self.topics:
                     self.client.subscribe(topics=sorted(self.topics), listener=self)
                 else:
                     self.readiness.ready()
-                self.changed.clear()
                 change = asyncio.create_task(self.changed.wait())
                 await asyncio.wait({stop, change, self.failure}, return_when=asyncio.FIRST_COMPLETED)
                 change.cancel()
                 if self.failure.done():
                     self.failure.result()
+                if self.changed.is_set():
+                    await asyncio.sleep(SETTLE_SECONDS)
         finally:
             stop.cancel()
             await self._release(list(self.tasks))
@@ -88,10 +95,14 @@ class Membership(ConsumerRebalanceListener):
         assert self.failure is not None
         try:
             await self.own(self.client, tp, release)
-        except BaseException as error:
-            if not self.failure.done() and not isinstance(error, asyncio.CancelledError):
+        except Exception as error:
+            if tp not in self.client.assignment():
+                log.info(
+                    "partition lost in mid-batch",
+                    extra={"fields": {"group": self.group, "partition": str(tp)}},
+                )
+            elif not self.failure.done():
                 self.failure.set_exception(error)
-            raise
 
     async def _release(self, partitions: Iterable[TopicPartition]) -> None:
         ending = [self.tasks.pop(tp) for tp in partitions if tp in self.tasks]

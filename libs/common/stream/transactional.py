@@ -100,8 +100,9 @@ class TransactionalLoop:
                 began = clock.monotonic()
                 fetched = await client.getmany(tp, timeout_ms=timeout, max_records=self.max_records)
                 await self._step(writer, tp, fetched.get(tp, []), release, backoff)
-                lag = (client.highwater(tp) or 0) - (await client.position(tp) if not release.is_set() else 0)
-                telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
+                if not release.is_set():
+                    lag = (client.highwater(tp) or 0) - await client.position(tp)
+                    telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
                 await asyncio.sleep(max(0.0, began + self.pause_seconds - clock.monotonic()))
         finally:
             await self.processor.revoked(tp)

@@ -26,7 +26,7 @@ from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
 from libs.common.stream.stored import Connection
 from libs.common.topics import DEAD, DISPOSALS, EXPECTATIONS, LATE, LEDGER, REFERENCE, SIGNALS
-from libs.common.wire import decode
+from libs.common.wire import decode, split
 from services.archive import store
 from services.archive.handlers.rows import event_rows, reference_rows
 
@@ -90,13 +90,21 @@ class Keepers:
         self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
     ) -> Bad:
         """Every revision into the hypertable, the newest into `latest`."""
-        values = [record.value for record in records]
-        frame, failed = decode(values, await self.codecs.of(values))
-        if frame.height:
-            rows = [
-                tuple(_jsonable(name, row[name]) for name in store.OBSERVATION_COLUMNS)
-                for row in frame.iter_rows(named=True)
-            ]
+        codecs = await self.codecs.of([record.value for record in records])
+        rows: list[tuple[Any, ...]] = []
+        bad: Bad = []
+        for record in records:
+            try:
+                schema_id, body = split(record.value)
+                found = codecs[schema_id].record(body)
+                rows.append(tuple(found[name] for name in store.OBSERVATION_COLUMNS))
+            except BadMessage as error:
+                bad.append((record, error))
+            except KeyError as error:
+                bad.append(
+                    (record, BadMessage(f"no such schema or field: {error}", rule="registered schema"))
+                )
+        if rows:
             await store.copy(connection, "observations", store.OBSERVATION_COLUMNS, rows)
             newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
             retracted = []
@@ -110,7 +118,7 @@ class Keepers:
                     newest[key] = row
             await store.withdraw_latest(connection, retracted)
             await store.upsert_latest(connection, [newest[key] for key in sorted(newest)])
-        return [(records[index], error) for index, error in failed]
+        return bad
 
     async def facts(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
         """The JSON topics."""
@@ -205,10 +213,3 @@ class Keepers:
             name = self.settings.prefix + DISPOSALS.name
             await self.producer.send_and_wait(name, done.encode(), key=order.id.encode())
         return bad
-
-
-def _jsonable(name: str, value: Any) -> Any:
-    """polars gives an Avro map as a list of key-value pairs."""
-    if name == "series" and isinstance(value, list):
-        return {pair["key"]: pair["value"] for pair in value}
-    return value
