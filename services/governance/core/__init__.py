@@ -1,0 +1,1 @@
+"""The audit chain, as functions. No I/O and no clock."""

@@ -1,0 +1,1 @@
+"""The chain, its anchors, and retention."""
