@@ -26,7 +26,7 @@ PROBLEM = "application/problem+json"
 def application(name: str, health: Health, *routers: APIRouter, **options: Any) -> FastAPI:
     """A FastAPI application with `/health/live`, `/health/ready`, `/metrics` and problem+json errors."""
     app = FastAPI(title=f"Sextant {name}", **options)
-    app.include_router(_operations(health))
+    operations(app, health)
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(Problem, _answer_problem)
@@ -36,7 +36,8 @@ def application(name: str, health: Health, *routers: APIRouter, **options: Any) 
     return app
 
 
-def _operations(health: Health) -> APIRouter:
+def operations(app: FastAPI, health: Health) -> None:
+    """Adds what an operator asks for, before any other route."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/health/live")
@@ -53,7 +54,7 @@ def _operations(health: Health) -> APIRouter:
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    return router
+    app.router.routes[:0] = router.routes
 
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -29,13 +29,20 @@ class ChangedMigration(Exception):
     """A file was edited after it had been applied."""
 
 
+def lay_ground(database: str) -> None:
+    """Schema `read` and its reader, for whoever comes first. Safe to run at the same time."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('sextant migrations'))")
+        connection.execute(_GROUND.encode())
+
+
 def migrate(database: str, service: str, folder: Path | None = None) -> list[str]:
     """Apply what is missing and return the names of the files applied. Safe to run at the same time."""
+    lay_ground(database)
     folder = folder or SERVICES / service / "migrations"
     applied = []
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext('sextant migrations'))")
-        connection.execute(_GROUND.encode())
         schema = sql.Identifier(service)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
         table = sql.SQL("{}.migrations").format(schema)

@@ -19,7 +19,6 @@ from services.governance.settings import Settings
 
 
 async def main(settings: Settings) -> None:
-    await asyncio.to_thread(migrate, settings.database, "archive")
     await asyncio.to_thread(migrate, settings.database, "governance")
     await ensure_topics(settings, used_by("governance"))
     health = Health()

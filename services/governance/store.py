@@ -58,13 +58,16 @@ async def close_receipt(
     at: datetime,
 ) -> None:
     await connection.execute(
-        "UPDATE governance.receipts SET state = $2, rows_before = $3, rows_deleted = $4, rows_after = $5, done_at = $6"
+        "UPDATE governance.receipts"
+        " SET state = $2, rows_before = $3, rows_deleted = $4, rows_after = $5, done_at = $6"
         " WHERE id = $1 AND state = 'ordered'",
         id, state, before, deleted, after, at,
     )  # fmt: skip
 
 
 async def would_delete(pool: asyncpg.Pool, source: str, before: datetime) -> int:
+    if await pool.fetchval("SELECT to_regclass('read.events')") is None:
+        return 0  # the archive has not been there yet
     return int(
         await pool.fetchval(
             "SELECT count(*) FROM read.events WHERE source = $1 AND recorded_at < $2", source, before

@@ -43,4 +43,13 @@ CREATE VIEW read.signals AS
   SELECT id, kpi, kpi_version, series_key, series, rule, kind, severity, change, verdict, first_window, last_window,
          event_at, windows, value, peak, low, high, revision, suspect_share, reason, detected_at, recorded_at
   FROM signals;
-CREATE VIEW read.signal_history AS SELECT id, "offset", change, recorded_at, body FROM signal_history;
+CREATE VIEW read.signal_history AS
+  SELECT id, "offset", body->>'kpi' AS kpi, (body->>'kpi_version')::int AS kpi_version, body->>'series_key' AS series_key,
+         body->'series' AS series, body->>'rule' AS rule, body->>'kind' AS kind, body->>'severity' AS severity, change,
+         body->>'verdict' AS verdict, (body->>'first_window')::timestamptz AS first_window,
+         (body->>'last_window')::timestamptz AS last_window, (body->>'event_at')::timestamptz AS event_at,
+         (body->>'windows')::int AS windows, (body->>'value')::float8 AS value, (body->>'peak')::float8 AS peak,
+         (body->>'low')::float8 AS low, (body->>'high')::float8 AS high, (body->>'revision')::int AS revision,
+         (body->>'suspect_share')::float8 AS suspect_share, body->>'reason' AS reason,
+         (body->>'detected_at')::timestamptz AS detected_at, recorded_at
+  FROM signal_history;

@@ -1,0 +1,200 @@
+"""Why a number is what it is, why a signal was raised, what a decision rested on."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import yaml
+from fastapi import APIRouter, Query
+
+from libs.common.catalog import Kpi
+from services.gateway.api.asking import Asker, SignedIn
+from services.gateway.api.decisions import (
+    evidence_for,
+    show_decision,
+    show_decision_detail,
+    show_evidence,
+    visible_decision,
+)
+from services.gateway.api.explained import explained_events, schemas_of
+from services.gateway.api.kpis import show_observation
+from services.gateway.api.models.explain import (
+    DecisionExplained,
+    DefinitionShown,
+    ObservationExplained,
+    OffsetSpan,
+    QualityShown,
+    RuleVerdict,
+    SignalExplained,
+)
+from services.gateway.api.models.signals import LoopStamps
+from services.gateway.api.paging import PageToken
+from services.gateway.api.problems import RESPONSES, not_found
+from services.gateway.api.signals import show_listed, show_signal, visible_signal
+from services.gateway.core.evidence import fingerprint
+from services.gateway.store import catalog as catalog_rows
+from services.gateway.store import decisions as decision_rows
+from services.gateway.store import kpis as kpi_rows
+from services.gateway.store import provenance as rows
+from services.gateway.store import signals as signal_rows
+
+router = APIRouter(prefix="/v1/explain", tags=["explain"], responses=RESPONSES)
+
+AsOf = Annotated[datetime | None, Query(description="As known at this moment; default: now")]
+
+
+async def definition_of(asker: Asker, kpi: str, version: int) -> DefinitionShown | None:
+    """The text of one version of a KPI's definition."""
+    row = await catalog_rows.version(asker.desk.pool, "kpi", kpi, version)
+    if row is None or row["definition"] is None:
+        return None
+    shown = asker.veil.definition("kpi", row["definition"])
+    return DefinitionShown(
+        kind="kpi", id=kpi, version=version, applied_at=row["applied_at"], applied_by=row["applied_by"],
+        text=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True),
+    )  # fmt: skip
+
+
+@router.get("/observations/{kpi}/{window_start}", include_in_schema=False)
+@router.get("/observations/{kpi}/{series_key:path}/{window_start}")
+async def explain_observation(
+    kpi: str,
+    window_start: datetime,
+    asker: SignedIn,
+    series_key: str = "",
+    revision: Annotated[int | None, Query(ge=1, description="Default: the newest as of `as_of`")] = None,
+    version: Annotated[int | None, Query(ge=1, description="Of the KPI; default: the one in force")] = None,
+    as_of: AsOf = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="Raw events on a page")] = 20,
+    page_token: PageToken = None,
+) -> ObservationExplained:
+    """From a number to its window, offsets, raw events, schemas, definition, quality, and what rests on it.
+
+    `series_key` as shown in the observation (percent-encode it once more in the path); `-` or nothing for a KPI
+    without dimensions.
+    """
+    asker.require("read")
+    definition = asker.kpi(kpi)
+    key = await asker.clear_key(definition, "" if series_key == "-" else series_key)
+    number = version or asker.desk.catalog.version("kpi", kpi)
+    found = await kpi_rows.revisions(asker.desk.pool, kpi, number, key, window_start, as_of)
+    chosen = [row for row in found if revision in (None, row["revision"])]
+    if not chosen:
+        raise not_found(f"observation of {kpi} at {window_start.isoformat()}")
+    row = chosen[-1]
+    answer = await _explain(asker, definition, row, found, limit, page_token, as_of)
+    return await asker.answer(answer, "explain observation", f"kpis/{kpi}")
+
+
+async def _explain(
+    asker: Asker, definition: Kpi, row: Mapping[str, Any], found: Sequence[Mapping[str, Any]],
+    limit: int, page_token: str | None, as_of: datetime | None,
+) -> ObservationExplained:  # fmt: skip
+    pool, catalog = asker.desk.pool, asker.desk.catalog
+    source = catalog.source(definition.source)
+    parameters = {
+        "explain": row["kpi"], "version": row["kpi_version"], "series": row["series_key"],
+        "window": row["window_start"], "revision": row["revision"], "limit": limit,
+    }  # fmt: skip
+    after = asker.open_page(page_token, parameters)
+    events, last = await explained_events(asker, definition, row, limit, after)
+    signals = await signal_rows.resting_on(pool, row)
+    decisions = await decision_rows.on_signals(pool, [signal["id"] for signal in signals])
+    results = await rows.rule_results(pool, definition.source, row["window_start"], row["window_end"])
+    incidents = await rows.incidents_at(pool, definition.source, row["recorded_at"])
+    named = {rule.id: rule for rule in catalog.rules}
+    masks = {
+        field.name: asker.rights.transform(field.classification)
+        for field in (source.fields if source else ())
+        if asker.rights.transform(field.classification) != "clear"
+    }
+    trace = (row["traceparent"] or "").split("-")
+    return ObservationExplained(
+        observation=show_observation(asker, row),
+        revisions=[show_observation(asker, one) for one in found],
+        offsets=[
+            OffsetSpan(partition=part["partition"], first=part["first"], last=part["last"]) for part in row["offsets"]
+        ],
+        events=events.model_copy(update={"next_page_token": asker.next_page(last, parameters)}),
+        schemas=await schemas_of(asker, definition.source, row["schema_ids"]),
+        definition=await definition_of(asker, row["kpi"], row["kpi_version"]),
+        quality=QualityShown(
+            assessed=row["assessed"],
+            suspect=row["suspect"],
+            suspect_share=row["suspect"] / row["assessed"] if row["assessed"] else None,
+            completeness=row["completeness"],
+            worst=row["worst"],
+            rules=[
+                RuleVerdict(
+                    rule=name, title=named[name].title if name in named else name,
+                    severity=named[name].severity if name in named else "warning",
+                    assessed=counts[0], violations=counts[1],
+                )
+                for name, counts in results.items()
+            ],
+            incidents=incidents,
+        ),
+        masks=masks,
+        signals=[show_signal(asker, signal) for signal in signals],
+        decisions=[await show_decision(asker, decision) for decision in decisions],
+        trace_id=trace[1] if len(trace) == 4 else None,
+        as_of=as_of or asker.desk.now(),
+    )  # fmt: skip
+
+
+@router.get("/signals/{signal}")
+async def explain_signal(signal: str, asker: SignedIn, as_of: AsOf = None) -> SignalExplained:
+    """From a signal to the windows it speaks of, its history, its rule's definition and its decisions."""
+    asker.require("read")
+    present = await visible_signal(asker, signal)
+    pool = asker.desk.pool
+    moment = as_of or asker.desk.now()
+    row = await signal_rows.signal_as_of(pool, signal, moment)
+    if row is None:
+        raise not_found(f"signal {signal} as of {moment.isoformat()}")
+    loop = (await signal_rows.loops(pool, [signal])).get(signal)
+    listed = show_listed(asker, row, loop)
+    history = [
+        change for change in await signal_rows.history(pool, signal) if change["recorded_at"] <= moment
+    ]
+    definition = asker.desk.catalog.kpi(present["kpi"])
+    source = asker.desk.catalog.source(definition.source) if definition else None
+    answer = SignalExplained(
+        signal=listed,
+        history=[show_signal(asker, change) for change in history],
+        observations=[
+            show_observation(asker, one) for one in await signal_rows.windows_of(pool, row, moment)
+        ],
+        definition=await definition_of(asker, row["kpi"], row["kpi_version"]),
+        loop=LoopStamps(**{name: loop[name] for name in LoopStamps.model_fields}) if loop else None,
+        decisions=[await show_decision(asker, one) for one in await decision_rows.on_signals(pool, [signal])],
+        masks={
+            field.name: asker.rights.transform(field.classification)
+            for field in (source.fields if source else ())
+            if asker.rights.transform(field.classification) != "clear"
+        },
+        as_of=moment,
+    )
+    return await asker.answer(answer, "explain signal", f"signals/{signal}")
+
+
+@router.get("/decisions/{decision}")
+async def explain_decision(decision: str, asker: SignedIn) -> DecisionExplained:
+    """A decision, and its evidence rebuilt from the record as of its `as_of`, with both hashes compared."""
+    asker.require("read")
+    row = await visible_decision(asker, decision)
+    rebuilt = await evidence_for(asker, row["signal"], row["as_of"]) if row["signal"] else {}
+    rebuilt_hash = fingerprint(rebuilt)
+    detail = await show_decision_detail(asker, row)
+    signal = await signal_rows.signal(asker.desk.pool, row["signal"]) if row["signal"] else None
+    loops = await signal_rows.loops(asker.desk.pool, [row["signal"]]) if row["signal"] else {}
+    answer = DecisionExplained(
+        decision=detail,
+        rebuilt=show_evidence(asker, rebuilt),
+        rebuilt_hash=rebuilt_hash,
+        agrees=rebuilt_hash == row["evidence_hash"],
+        stored_intact=fingerprint(row["evidence"]) == row["evidence_hash"],
+        signal=show_listed(asker, signal, loops.get(row["signal"])) if signal else None,
+        as_of=row["as_of"],
+    )
+    return await asker.answer(answer, "explain decision", f"decisions/{decision}")

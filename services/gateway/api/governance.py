@@ -1,0 +1,139 @@
+"""Incidents, the audit, receipts and retention."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from services.gateway.api.asking import SignedIn
+from services.gateway.api.commands import call, forward, written
+from services.gateway.api.models.governance import (
+    AuditItem,
+    AuditPage,
+    ChainVerdict,
+    IncidentBody,
+    IncidentItem,
+    IncidentPage,
+    ReceiptItem,
+    ReceiptPage,
+    RetentionBody,
+    RetentionReport,
+)
+from services.gateway.api.models.signals import Outcome
+from services.gateway.api.paging import PageToken, SmallLimit, cut
+from services.gateway.api.positions import present_position
+from services.gateway.api.problems import RESPONSES
+from services.gateway.api.sources import IdempotencyKey
+from services.gateway.store import governance as rows
+
+router = APIRouter(prefix="/v1", responses=RESPONSES)
+
+
+@router.get("/incidents", tags=["incidents"])
+async def list_incidents(
+    asker: SignedIn,
+    state: Annotated[
+        Literal["open", "acknowledged", "resolved"] | None, Query(description="Only in this state")
+    ] = None,
+    source: Annotated[str | None, Query(description="Only of this source")] = None,
+    limit: SmallLimit = 100,
+    page_token: PageToken = None,
+) -> IncidentPage:
+    """Quality incidents, newest first."""
+    asker.require("read")
+    parameters = {"list": "incidents", "state": state, "source": source, "limit": limit}
+    after = asker.open_page(page_token, parameters)
+    position = await present_position(asker, "incidents") if page_token is None else None
+    found, last = cut(
+        await rows.incidents(asker.desk.pool, state, source, after, limit + 1), limit, ("opened_at", "id")
+    )
+    page = IncidentPage(
+        items=[IncidentItem(**{name: row[name] for name in IncidentItem.model_fields}) for row in found],
+        stream=position,
+        next_page_token=asker.next_page(last, parameters),
+        as_of=asker.desk.now(),
+    )
+    return await asker.answer(page, "read incidents", "incidents")
+
+
+@router.post("/incidents/{incident}", tags=["incidents"], response_model=Outcome)
+async def act_on_incident(
+    incident: str, body: IncidentBody, request: Request, asker: SignedIn, key: IdempotencyKey = None
+) -> Response:
+    """Acknowledge, assign, resolve or reopen (permission: acknowledge or steward)."""
+    return await written(
+        asker, request, key, ("acknowledge", "steward"), action=f"{body.action} incident",
+        resource=f"incidents/{incident}",
+        run=lambda: forward(asker, "quality", f"/v1/incidents/{incident}", body.model_dump(exclude_none=True)),
+    )  # fmt: skip
+
+
+@router.get("/audit", tags=["audit"])
+async def list_audit(
+    asker: SignedIn,
+    actor: Annotated[str | None, Query(description="Only by this person")] = None,
+    action: Annotated[str | None, Query(description="Only this action")] = None,
+    resource: Annotated[str | None, Query(description="Only resources that begin with this")] = None,
+    limit: SmallLimit = 100,
+    page_token: PageToken = None,
+) -> AuditPage:
+    """The chain of reads of classified data and of writes, newest first (permission: audit)."""
+    asker.require("audit")
+    parameters = {"list": "audit", "actor": actor, "action": action, "resource": resource, "limit": limit}
+    after = asker.open_page(page_token, parameters)
+    found, last = cut(
+        await rows.audit(asker.desk.pool, actor, action, resource, after, limit + 1), limit, ("seq",)
+    )
+    items = [
+        AuditItem(
+            **{name: row[name] for name in AuditItem.model_fields if name != "details"},
+            details=asker.veil.document(row["details"] or {}),
+        )
+        for row in found
+    ]
+    page = AuditPage(items=items, next_page_token=asker.next_page(last, parameters), as_of=asker.desk.now())
+    return await asker.answer(page, "read audit", "audit")
+
+
+@router.get("/audit/verify", tags=["audit"])
+async def verify_audit(asker: SignedIn) -> ChainVerdict:
+    """Hash every entry again, walk the chain, compare with the heads kept outside (permission: audit)."""
+    asker.require("audit")
+    return ChainVerdict.model_validate(await call(asker, "governance", "GET", "/v1/audit/verify"))
+
+
+@router.get("/receipts", tags=["retention"])
+async def list_receipts(
+    asker: SignedIn,
+    source: Annotated[str | None, Query(description="Only of this source")] = None,
+    limit: SmallLimit = 100,
+    page_token: PageToken = None,
+) -> ReceiptPage:
+    """What was disposed of, newest first (permission: audit or steward)."""
+    asker.require("audit", "steward")
+    parameters = {"list": "receipts", "source": source, "limit": limit}
+    after = asker.open_page(page_token, parameters)
+    found, last = cut(
+        await rows.receipts(asker.desk.pool, source, after, limit + 1), limit, ("ordered_at", "id")
+    )
+    return ReceiptPage(
+        items=[ReceiptItem(**{name: row[name] for name in ReceiptItem.model_fields}) for row in found],
+        next_page_token=asker.next_page(last, parameters),
+        as_of=asker.desk.now(),
+    )
+
+
+@router.post("/retention/run", tags=["retention"], response_model=RetentionReport)
+async def run_retention(
+    body: RetentionBody, request: Request, asker: SignedIn, key: IdempotencyKey = None
+) -> Response:
+    """Order what the retention policies ask for, or count it (`dry_run`) (permission: steward)."""
+
+    async def run() -> dict[str, Any]:
+        report = await call(asker, "governance", "POST", "/v1/retention/run", body.model_dump())
+        return RetentionReport.model_validate(report).model_dump(mode="json")
+
+    return await written(
+        asker, request, key, ("steward",), action="run retention", resource="retention", run=run,
+        details={"dry_run": body.dry_run},
+    )  # fmt: skip

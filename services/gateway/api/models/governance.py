@@ -1,0 +1,210 @@
+"""Incidents, audit, receipts, retention."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from libs.common.events import Cause, Severity
+from services.gateway.api.models.common import Answer, Paged, StreamPosition, example
+
+_INCIDENT = {
+    "id": "i7",
+    "source": "departures",
+    "rule": "known_aircraft",
+    "kind": "rule",
+    "severity": "warning",
+    "state": "open",
+    "owner": "data-quality",
+    "assignee": None,
+    "cause": None,
+    "violations": 120,
+    "assessed": 800,
+    "opened_at": "2026-11-24T10:00:02Z",
+    "last_seen_at": "2026-11-24T10:00:09Z",
+    "resolved_at": None,
+    "summary": "15.0 % of departures break known_aircraft",
+    "by": "quality",
+    "recorded_at": "2026-11-24T10:00:09Z",
+}
+
+
+class IncidentItem(Answer):
+    """A quality incident as it stands."""
+
+    id: str
+    source: str
+    rule: str | None
+    kind: Literal["rule", "freshness"]
+    severity: Severity
+    state: Literal["open", "acknowledged", "resolved"]
+    owner: str
+    assignee: str | None
+    cause: Cause | None
+    violations: int
+    assessed: int
+    opened_at: datetime
+    last_seen_at: datetime
+    resolved_at: datetime | None
+    summary: str
+    by: str
+    recorded_at: datetime
+
+    model_config = example(**_INCIDENT)
+
+
+class IncidentPage(Paged):
+    """Newest first."""
+
+    items: list[IncidentItem]
+    stream: StreamPosition | None
+
+    model_config = example(
+        items=[_INCIDENT],
+        stream={"channel": "incidents", "cursor": "eyJ2IjoxfQ"},
+        next_page_token=None,
+        as_of="2026-11-24T10:00:10Z",
+    )
+
+
+class IncidentBody(Answer):
+    """One step with an incident; `resolve` needs a cause."""
+
+    action: Literal["acknowledge", "assign", "resolve", "reopen"]
+    assignee: str | None = None
+    cause: Cause | None = None
+    note: str | None = Field(default=None, max_length=2000)
+
+    model_config = example(
+        action="resolve", assignee=None, cause="reference_data", note="Register was of 2012"
+    )
+
+
+class AuditItem(Answer):
+    """One link of the chain: hash = SHA-256(previous_hash ‖ canonical JSON of the entry)."""
+
+    seq: int
+    id: str
+    at: datetime
+    actor: str
+    roles: list[str]
+    action: str
+    resource: str
+    outcome: Literal["done", "refused", "failed"]
+    classifications: list[str]
+    masked: list[str]
+    details: dict[str, Any]
+    trace_id: str | None
+    previous_hash: str
+    hash: str
+
+
+class AuditPage(Paged):
+    """Newest first."""
+
+    items: list[AuditItem]
+
+    model_config = example(
+        items=[
+            {
+                "seq": 1, "id": "a-1", "at": "2026-11-24T10:00:02Z", "actor": "stew", "roles": ["steward"],
+                "action": "read events", "resource": "sources/departures", "outcome": "done",
+                "classifications": ["confidential"], "masked": [], "details": {}, "trace_id": None,
+                "previous_hash": "0" * 64, "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            }
+        ],
+        next_page_token=None,
+        as_of="2026-11-24T10:00:10Z",
+    )  # fmt: skip
+
+
+class ChainFault(Answer):
+    """One place where the chain does not hold."""
+
+    seq: int | None
+    kind: Literal["edited", "missing", "unlinked", "cut", "anchor"]
+    message: str
+
+
+class ChainVerdict(Answer):
+    """Every entry hashed again, the links walked, the heads compared with those kept outside the database."""
+
+    intact: bool
+    entries: int
+    head_seq: int
+    head_hash: str
+    anchors: int
+    """Heads kept outside that were compared."""
+    faults: list[ChainFault]
+
+    model_config = example(intact=True, entries=120, head_seq=120, head_hash="9f86", anchors=3, faults=[])
+
+
+class ReceiptItem(Answer):
+    """A disposal: ordered, and done or refused."""
+
+    id: str
+    policy: str
+    store: str
+    source: str
+    before: datetime
+    rows_before: int | None
+    rows_deleted: int | None
+    rows_after: int | None
+    state: Literal["ordered", "done", "refused"]
+    by: str
+    ordered_at: datetime | None
+    done_at: datetime | None
+
+
+class ReceiptPage(Paged):
+    items: list[ReceiptItem]
+
+    model_config = example(
+        items=[
+            {
+                "id": "r1", "policy": "keep_a_year", "store": "archive.events", "source": "departures",
+                "before": "2025-11-24T00:00:00Z", "rows_before": 1000, "rows_deleted": 40, "rows_after": 960,
+                "state": "done", "by": "governance", "ordered_at": "2026-11-24T10:00:00Z",
+                "done_at": "2026-11-24T10:00:02Z",
+            }
+        ],
+        next_page_token=None,
+        as_of="2026-11-24T10:00:10Z",
+    )  # fmt: skip
+
+
+class RetentionBody(Answer):
+    dry_run: bool = True
+    """True only counts what would go."""
+
+    model_config = example(dry_run=True)
+
+
+class RetentionDue(Answer):
+    """What one rule disposes of."""
+
+    id: str
+    """Of the disposal."""
+    policy: str
+    store: str
+    source: str
+    before: datetime
+    rows: int | None
+    """Rows that are due; null if it could not be counted."""
+    ordered: bool
+
+
+class RetentionReport(Answer):
+    dry_run: bool
+    due: list[RetentionDue]
+
+    model_config = example(
+        dry_run=True,
+        due=[
+            {
+                "id": "r1", "policy": "keep_a_year", "store": "archive.events", "source": "departures",
+                "before": "2025-11-24T00:00:00Z", "rows": 40, "ordered": False,
+            }
+        ],
+    )  # fmt: skip

@@ -1,0 +1,289 @@
+"""Sources, their health, freshness and books."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from libs.common.catalog.models import Classification, FieldType, Transform
+from libs.common.events import Severity
+from services.gateway.api.models.common import Answer, Paged, example
+
+_BOOKS = {
+    "accepted": 336776,
+    "published": 336100,
+    "duplicate": 400,
+    "dead_lettered": 276,
+    "landed": 336100,
+    "in_flight": 0,
+    "imbalance": 0,
+}
+_HEALTH = {
+    "score": 0.97,
+    "assessed_share": 1.0,
+    "worst": "warning",
+    "fresh": True,
+    "last_event_at": "2013-02-08T17:04:00Z",
+    "last_arrival_at": "2026-11-24T10:00:00Z",
+    "events": 5120,
+    "recorded_at": "2026-11-24T10:00:01Z",
+}
+_SOURCE = {
+    "id": "departures",
+    "title": "Departures",
+    "description": "",
+    "owner": "network-operations",
+    "version": 1,
+    "reference": False,
+    "expect_every_seconds": 60,
+    "health": _HEALTH,
+    "books": _BOOKS,
+    "open_incidents": 1,
+}
+
+
+class Books(Answer):
+    """accepted = landed + dead_lettered + duplicate + in_flight; `imbalance` is what is left over."""
+
+    accepted: int
+    published: int
+    duplicate: int
+    dead_lettered: int
+    landed: int
+    in_flight: int
+    imbalance: int
+
+    model_config = example(**_BOOKS)
+
+
+class LedgerMinute(Answer):
+    """The books of one source for one minute of arrival."""
+
+    source: str
+    minute: datetime
+    accepted: int
+    published: int
+    duplicate: int
+    dead_lettered: int
+    landed: int
+
+    model_config = example(
+        source="departures", minute="2026-11-24T10:00:00Z", accepted=600, published=598, duplicate=1,
+        dead_lettered=1, landed=598,
+    )  # fmt: skip
+
+
+class LedgerPage(Paged):
+    """The books: totals per source, and the minutes newest first."""
+
+    totals: dict[str, Books]
+    items: list[LedgerMinute]
+
+    model_config = example(
+        totals={"departures": _BOOKS},
+        items=[],
+        next_page_token=None,
+        as_of="2026-11-24T10:00:02Z",
+    )
+
+
+class Health(Answer):
+    """Three figures that are shown together; a score of null is unknown, which is not healthy."""
+
+    score: float | None
+    assessed_share: float
+    worst: Severity | None
+    fresh: bool | None
+    last_event_at: datetime | None
+    last_arrival_at: datetime | None
+    events: int
+    recorded_at: datetime
+
+    model_config = example(**_HEALTH)
+
+
+class FieldShown(Answer):
+    """One field, and how the asker sees it."""
+
+    name: str
+    type: FieldType
+    nullable: bool
+    classification: Classification
+    shown: Transform
+    purposes: list[str] | None
+    description: str
+
+
+class RuleSummary(Answer):
+    """A quality rule, with what it found so far."""
+
+    id: str
+    title: str
+    severity: Severity
+    assessed: int
+    violations: int
+
+
+class SourceSummary(Answer):
+    """A source with its present state."""
+
+    id: str
+    title: str
+    description: str
+    owner: str
+    version: int
+    reference: bool
+    expect_every_seconds: int | None
+    """Time without an arrival after which it is not fresh; null if it says nothing."""
+    health: Health | None
+    books: Books | None
+    open_incidents: int
+
+    model_config = example(**_SOURCE)
+
+
+class SourceList(Answer):
+    items: list[SourceSummary]
+    as_of: datetime
+
+    model_config = example(items=[_SOURCE], as_of="2026-11-24T10:00:02Z")
+
+
+class SourceDetail(SourceSummary):
+    """A source, with its contract."""
+
+    fields: list[FieldShown]
+    event_id: str | None
+    event_time: str | None
+    key: list[str]
+    schema_id: int | None
+    rules: list[RuleSummary]
+    kpis: list[str]
+    """The KPIs made of it that the asker may see."""
+
+    model_config = example(
+        **_SOURCE,
+        fields=[
+            {
+                "name": "tailnum",
+                "type": "string",
+                "nullable": True,
+                "classification": "confidential",
+                "shown": "pseudonym",
+                "purposes": None,
+                "description": "",
+            }
+        ],
+        event_id="flight_id",
+        event_time="departed_at",
+        key=["carrier"],
+        schema_id=3,
+        rules=[
+            {
+                "id": "known_aircraft",
+                "title": "Aircraft known",
+                "severity": "warning",
+                "assessed": 5120,
+                "violations": 800,
+            }
+        ],
+        kpis=["departures_per_hour"],
+    )
+
+
+class IngestResult(Answer):
+    """What became of one record."""
+
+    index: int
+    status: Literal["published", "duplicate", "dead_lettered", "refused"]
+    event_id: str | None = None
+    error: dict[str, Any] | str | None = None
+
+
+class IngestReceipt(Answer):
+    """What became of a request: every record is counted exactly once."""
+
+    receipt: str
+    source: str
+    accepted: int
+    published: int
+    duplicate: int
+    dead_lettered: int
+    refused: int
+    results: list[IngestResult] = Field(default_factory=list)
+
+    model_config = example(
+        receipt="0b7f", source="departures", accepted=2, published=1, duplicate=1, dead_lettered=0, refused=0,
+        results=[
+            {"index": 0, "status": "published", "event_id": "2013-02-08-UA-1545", "error": None},
+            {"index": 1, "status": "duplicate", "event_id": "2013-02-08-UA-1545", "error": None},
+        ],
+    )  # fmt: skip
+
+
+class WatermarkBody(Answer):
+    """The source declares that nothing earlier will follow."""
+
+    through: datetime
+
+    model_config = example(through="2013-02-09T00:00:00Z")
+
+
+class DeadLetterItem(Answer):
+    """A refused record, with its origin. What the asker may not see is masked or hidden."""
+
+    id: str
+    source: str
+    stage: str
+    error: str
+    reason: str
+    field: str | None
+    value: str | None
+    rule: str | None
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    payload: Any
+    """The record, masked by field where it could be read; text where the asker may see every class; else null."""
+    payload_hidden: bool
+    """True where the payload could not be read and the asker may not see every class of the source."""
+    masked: list[str]
+    headers: dict[str, Any]
+    attempts: int
+    first_seen: datetime
+    last_seen: datetime
+    service: str
+    receipt: str | None
+    recorded_at: datetime
+
+
+class DeadLetterPage(Paged):
+    items: list[DeadLetterItem]
+
+    model_config = example(
+        items=[
+            {
+                "id": "0b7f/1", "source": "departures", "stage": "validate", "error": "RangeError",
+                "reason": "dep_delay is no number", "field": "dep_delay", "value": "x", "rule": None,
+                "topic": None, "partition": None, "offset": None,
+                "payload": {"carrier": "UA", "dep_delay": "x", "tailnum": None},
+                "payload_hidden": False, "masked": ["tailnum"], "headers": {}, "attempts": 1,
+                "first_seen": "2026-11-24T10:00:00Z", "last_seen": "2026-11-24T10:00:00Z",
+                "service": "ingest", "receipt": "0b7f", "recorded_at": "2026-11-24T10:00:01Z",
+            }
+        ],
+        next_page_token=None,
+        as_of="2026-11-24T10:00:02Z",
+    )  # fmt: skip
+
+
+class RedriveBody(Answer):
+    """Which dead letters of a source to send again."""
+
+    source: str
+    ids: list[str] | None = None
+    where: dict[str, Any] | None = None
+    """Fields of the dead letter that must be equal: `{"stage": "validate"}`."""
+    dry_run: bool = False
+
+    model_config = example(source="departures", ids=["0b7f/1"], where=None, dry_run=True)

@@ -1,0 +1,265 @@
+"""Sources: their contracts, health and books; and the door for their events."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response
+
+from services.gateway.api.asking import Asker, SignedIn
+from services.gateway.api.commands import forward, stream_through, written
+from services.gateway.api.models.signals import Outcome
+from services.gateway.api.models.sources import (
+    Books,
+    DeadLetterItem,
+    DeadLetterPage,
+    FieldShown,
+    Health,
+    IngestReceipt,
+    LedgerMinute,
+    LedgerPage,
+    RedriveBody,
+    RuleSummary,
+    SourceDetail,
+    SourceList,
+    SourceSummary,
+    WatermarkBody,
+)
+from services.gateway.api.paging import PageToken, SmallLimit, cut
+from services.gateway.api.problems import RESPONSES, Refused
+from services.gateway.core.deadletters import show_dead_letter
+from services.gateway.store import sources as rows
+
+router = APIRouter(prefix="/v1", tags=["sources"], responses=RESPONSES)
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="The same key with the same request again gives the first answer, without doing it twice.",
+    ),
+]
+
+
+async def _summaries(asker: Asker) -> dict[str, SourceSummary]:
+    state = await rows.states(asker.desk.pool)
+    catalog = asker.desk.catalog
+    return {
+        source.id: SourceSummary(
+            id=source.id,
+            title=source.title,
+            description=source.description,
+            owner=source.owner,
+            version=catalog.version("source", source.id),
+            reference=source.reference,
+            expect_every_seconds=int(source.freshness.expect_every.total_seconds())
+            if source.freshness
+            else None,
+            health=Health.model_validate(state.health[source.id]) if source.id in state.health else None,
+            books=Books.model_validate(state.books[source.id]) if source.id in state.books else None,
+            open_incidents=state.incidents.get(source.id, 0),
+        )
+        for source in sorted(catalog.sources, key=lambda source: source.id)
+    }
+
+
+@router.get("/sources")
+async def list_sources(asker: SignedIn) -> SourceList:
+    """Every source with health, freshness and books."""
+    asker.require("read")
+    found = await _summaries(asker)
+    return await asker.answer(
+        SourceList(items=list(found.values()), as_of=asker.desk.now()), "read sources", "sources"
+    )
+
+
+@router.get("/sources/{source}")
+async def get_source(source: str, asker: SignedIn) -> SourceDetail:
+    """One source, with its fields as the asker sees them, its rules and what they found."""
+    asker.require("read")
+    definition = asker.source(source)
+    summary = (await _summaries(asker))[source]
+    results = await rows.rule_totals(asker.desk.pool, source)
+    catalog = asker.desk.catalog
+    detail = SourceDetail(
+        **summary.model_dump(),
+        fields=[
+            FieldShown(
+                name=field.name,
+                type=field.type,
+                nullable=field.nullable,
+                classification=field.classification,
+                shown=asker.rights.transform(field.classification),
+                purposes=None if field.purposes is None else list(field.purposes),
+                description=field.description,
+            )
+            for field in definition.fields
+        ],
+        event_id=definition.event_id,
+        event_time=definition.event_time,
+        key=list(definition.key),
+        schema_id=catalog.schema_id(source),
+        rules=[
+            RuleSummary(
+                id=rule.id,
+                title=rule.title,
+                severity=rule.severity,
+                assessed=results.get(rule.id, (0, 0))[0],
+                violations=results.get(rule.id, (0, 0))[1],
+            )
+            for rule in catalog.rules
+            if rule.source == source
+        ],
+        kpis=[kpi for kpi in asker.visible_kpis() if catalog.kpis and _source_of(asker, kpi) == source],
+    )
+    return await asker.answer(detail, "read source", f"sources/{source}")
+
+
+def _source_of(asker: Asker, kpi: str) -> str | None:
+    definition = asker.desk.catalog.kpi(kpi)
+    return definition.source if definition else None
+
+
+_EVENTS_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One record or many, in any of the content types. The answer has a result per record.",
+        "content": {
+            "application/json": {"schema": {}, "example": [{"flight_id": "2013-02-08-UA-1545", "carrier": "UA"}]},
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"flight_id": "2013-02-08-UA-1545", "carrier": "UA"}\n',
+            },
+            "application/cloudevents+json": {
+                "schema": {"type": "object"},
+                "example": {
+                    "specversion": "1.0", "id": "1", "source": "/flights", "type": "departure",
+                    "data": {"carrier": "UA"},
+                },
+            },
+            "application/cloudevents-batch+json": {
+                "schema": {"type": "array", "items": {"type": "object"}},
+                "example": [
+                    {"specversion": "1.0", "id": "1", "source": "/flights", "type": "departure", "data": {}}
+                ],
+            },
+        },
+    }
+}  # fmt: skip
+
+
+@router.post("/sources/{source}/events", response_model=IngestReceipt, openapi_extra=_EVENTS_BODY)
+async def send_events(source: str, request: Request, asker: SignedIn) -> Response:
+    """Hand events in. Passed on to ingest as it comes; duplicates are known by event id, so sending again is safe."""
+    await written_gate(asker, "ingest", action="send events", resource=f"sources/{source}")
+    limit = asker.desk.settings.max_body_bytes
+    query = request.url.query
+    path = f"/v1/sources/{source}/events" + (f"?{query}" if query else "")
+    kept = {
+        name: value
+        for name, value in request.headers.items()
+        if name in ("content-type", "content-encoding", "traceparent") or name.startswith("ce-")
+    }
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise Refused(413, "too_large", f"at most {limit} bytes a request")
+    return await stream_through(
+        asker, "ingest", path, content=_limited(request.stream(), limit), headers=kept,
+        action="send events", resource=f"sources/{source}",
+    )  # fmt: skip
+
+
+async def _limited(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """The body as it comes, up to `limit` bytes; a length that was not declared is found out here."""
+    total = 0
+    async for chunk in stream:
+        total += len(chunk)
+        if total > limit:
+            raise Refused(413, "too_large", f"at most {limit} bytes a request")
+        yield chunk
+
+
+async def written_gate(asker: Asker, *permissions: Any, action: str, resource: str) -> None:
+    """Refuse a write that is not allowed, on record."""
+    if not asker.rights.may(*permissions):
+        await asker.record(action, resource, "refused")
+    asker.require(*permissions)
+
+
+@router.post("/sources/{source}/watermark", response_model=Outcome)
+async def declare_watermark(
+    source: str, body: WatermarkBody, request: Request, asker: SignedIn, key: IdempotencyKey = None
+) -> Response:
+    """Declare that nothing earlier than `through` will follow, so that windows up to it can close."""
+    return await written(
+        asker, request, key, ("ingest",), action="declare watermark", resource=f"sources/{source}",
+        run=lambda: forward(asker, "ingest", f"/v1/sources/{source}/watermark", body.model_dump(mode="json")),
+    )  # fmt: skip
+
+
+@router.get("/ledger", tags=["ledger"])
+async def read_ledger(
+    asker: SignedIn,
+    source: Annotated[str | None, Query(description="Only this source")] = None,
+    limit: SmallLimit = 100,
+    page_token: PageToken = None,
+) -> LedgerPage:
+    """The books: what was accepted, and where every record of it is."""
+    asker.require("read")
+    parameters = {"list": "ledger", "source": source, "limit": limit}
+    after = asker.open_page(page_token, parameters)
+    state = await rows.states(asker.desk.pool)
+    minutes, last = cut(
+        await rows.ledger(asker.desk.pool, source, after, limit + 1), limit, ("minute", "source")
+    )
+    return LedgerPage(
+        totals={
+            name: Books.model_validate(books) for name, books in state.books.items() if source in (None, name)
+        },
+        items=[LedgerMinute.model_validate(row) for row in minutes],
+        next_page_token=asker.next_page(last, parameters),
+        as_of=asker.desk.now(),
+    )
+
+
+@router.get("/dead-letters", tags=["dead letters"])
+async def list_dead_letters(
+    asker: SignedIn,
+    source: Annotated[str | None, Query(description="Only this source")] = None,
+    stage: Annotated[str | None, Query(description="Only this stage")] = None,
+    limit: SmallLimit = 50,
+    page_token: PageToken = None,
+) -> DeadLetterPage:
+    """Refused records, newest first, masked by field for the asker."""
+    asker.require("read")
+    parameters = {"list": "dead-letters", "source": source, "stage": stage, "limit": limit}
+    after = asker.open_page(page_token, parameters)
+    found, last = cut(
+        await rows.dead_letters(asker.desk.pool, source, stage, after, limit + 1),
+        limit,
+        ("recorded_at", "id"),
+    )
+    items = []
+    for row in found:
+        definition = asker.desk.catalog.source(row["source"])
+        veil = asker.desk.veil(asker.rights)
+        items.append(DeadLetterItem.model_validate(show_dead_letter(veil, definition, row)))
+        asker.veil.shown |= veil.shown
+        asker.veil.masked |= veil.masked
+    page = DeadLetterPage(
+        items=items, next_page_token=asker.next_page(last, parameters), as_of=asker.desk.now()
+    )
+    return await asker.answer(page, "read dead letters", f"dead-letters/{source or ''}")
+
+
+@router.post("/dead-letters/redrive", tags=["dead letters"], response_model=Outcome)
+async def redrive(
+    body: RedriveBody, request: Request, asker: SignedIn, key: IdempotencyKey = None
+) -> Response:
+    """Send dead letters in again (permission: ingest or steward)."""
+    return await written(
+        asker, request, key, ("ingest", "steward"), action="redrive dead letters", resource=f"sources/{body.source}",
+        details={"ids": len(body.ids) if body.ids is not None else None, "dry_run": body.dry_run},
+        run=lambda: forward(asker, "ingest", "/v1/dead-letters/redrive", body.model_dump(exclude_none=True)),
+    )  # fmt: skip

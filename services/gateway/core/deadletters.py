@@ -1,0 +1,73 @@
+"""Dead letters as an asker sees them: the least known records, shown with the most care."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from libs.common.catalog import Source
+from services.gateway.core.masking import Veil
+
+_OPEN_HEADERS = ("sx-", "traceparent", "ce_specversion", "ce_source", "ce_type", "content-type")
+"""Beginnings of the headers that hold no data of the event."""
+
+
+def show_dead_letter(veil: Veil, source: Source | None, row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of the view `read.dead_letters`, masked.
+
+    A payload that is a JSON object is masked field by field; fields that the source does not define are of the
+    strictest class. Any other payload is shown whole to those who see every class in clear, else not at all.
+    What was said about the record (reason, value) may quote it: quoted values are masked alike, and where the
+    record could not be read nothing that may quote it is shown.
+    """
+    everything = veil.rights.sees_every_class
+    name = source.id if source else str(row["source"])
+    record = _parsed(row["payload"])
+    masked: list[str] = []
+    hidden = False
+    payload: Any
+    if isinstance(record, dict):
+        payload, masked = veil.event(name, record)
+    elif everything:
+        payload = record if record is not None else bytes(row["payload"] or b"").decode(errors="replace")
+        veil.shown.add("sensitive")
+    else:
+        payload, hidden = None, True
+    value, reason = row["value"], row["reason"]
+    if not everything:
+        if row["field"] is not None and value is not None:
+            value = veil.value(name, row["field"], value)
+        elif value is not None:
+            value = None
+        reason = veil.prose(reason) if isinstance(record, dict) else row["error"]
+    return {
+        **{column: row[column] for column in _COLUMNS},
+        "value": value if value is None else str(value),
+        "reason": reason,
+        "payload": payload,
+        "payload_hidden": hidden,
+        "masked": masked,
+        "headers": _headers(veil, source, row["headers"] or {}),
+    }
+
+
+_COLUMNS = (
+    "id", "source", "stage", "error", "field", "rule", "topic", "partition", "offset", "attempts", "first_seen",
+    "last_seen", "service", "receipt", "recorded_at",
+)  # fmt: skip
+
+
+def _parsed(payload: bytes | None) -> Any:
+    """The payload as JSON; None if it is none. A CloudEvent's or list's shape is not looked into."""
+    try:
+        return json.loads(payload or b"")
+    except (ValueError, UnicodeDecodeError):
+        return None
+
+
+def _headers(veil: Veil, source: Source | None, headers: Mapping[str, Any]) -> dict[str, Any]:
+    if veil.rights.sees_every_class:
+        return dict(headers)
+    shown = {name: value for name, value in headers.items() if name.lower().startswith(_OPEN_HEADERS)}
+    if "ce_id" in headers and source is not None and source.event_id is not None:
+        shown["ce_id"] = veil.value(source.id, source.event_id, headers["ce_id"])
+    return shown

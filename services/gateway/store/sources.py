@@ -1,0 +1,95 @@
+"""Sources: health, books, dead letters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+
+@dataclass(frozen=True)
+class States:
+    """Present state by source."""
+
+    health: dict[str, Mapping[str, Any]]
+    books: dict[str, Mapping[str, Any]]
+    incidents: dict[str, int]
+
+
+async def states(pool: asyncpg.Pool) -> States:
+    """Health, books and open incidents of every source."""
+    async with pool.acquire() as connection:
+        health = await connection.fetch(
+            """
+            select source, score, assessed_share, worst, fresh, last_event_at, last_arrival_at, events, recorded_at
+              from read.health
+            """
+        )
+        books = await connection.fetch(
+            """
+            select source, accepted, published, duplicate, dead_lettered, landed, in_flight, imbalance
+              from read.ledger_totals
+            """
+        )
+        incidents = await connection.fetch(
+            "select source, count(*) as open from read.incidents where state <> 'resolved' group by source"
+        )
+    return States(
+        {row["source"]: _without_source(row) for row in health},
+        {row["source"]: _without_source(row) for row in books},
+        {row["source"]: row["open"] for row in incidents},
+    )
+
+
+def _without_source(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "source"}
+
+
+async def rule_totals(pool: asyncpg.Pool, source: str) -> dict[str, tuple[int, int]]:
+    """Rule → (assessed, violations), over all time."""
+    rows = await pool.fetch(
+        """
+        select rule, sum(assessed)::bigint as assessed, sum(violations)::bigint as violations
+          from read.rule_results where source = $1 group by rule
+        """,
+        source,
+    )
+    return {row["rule"]: (row["assessed"], row["violations"]) for row in rows}
+
+
+async def ledger(
+    pool: asyncpg.Pool, source: str | None, after: list[Any] | None, limit: int
+) -> list[Mapping[str, Any]]:
+    """Minutes of the books, newest first, beyond `after` = [minute, source]."""
+    minute = datetime.fromisoformat(after[0]) if after else None
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        """
+        select source, minute, accepted, published, duplicate, dead_lettered, landed
+          from read.ledger
+         where ($1::text is null or source = $1)
+           and ($2::timestamptz is null or (minute, source) < ($2, $3))
+         order by minute desc, source desc limit $4
+        """,
+        source, minute, after[1] if after else None, limit,
+    )  # fmt: skip
+    return rows
+
+
+async def dead_letters(
+    pool: asyncpg.Pool, source: str | None, stage: str | None, after: list[Any] | None, limit: int
+) -> list[Mapping[str, Any]]:
+    """Dead letters, newest first, beyond `after` = [recorded_at, id]."""
+    recorded = datetime.fromisoformat(after[0]) if after else None
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        """
+        select id, source, stage, error, reason, field, value, rule, topic, partition, "offset", payload, headers,
+               attempts, first_seen, last_seen, service, receipt, recorded_at
+          from read.dead_letters
+         where ($1::text is null or source = $1) and ($2::text is null or stage = $2)
+           and ($3::timestamptz is null or (recorded_at, id) < ($3, $4))
+         order by recorded_at desc, id desc limit $5
+        """,
+        source, stage, recorded, after[1] if after else None, limit,
+    )  # fmt: skip
+    return rows
