@@ -56,7 +56,9 @@ def published(connection: psycopg.Connection[Any], versions: dict[str, int]) -> 
     }
 
 
-def compare(kpis: list[Kpi], found: Found, start: datetime | None = None, end: datetime | None = None) -> Comparison:
+def compare(
+    kpis: list[Kpi], found: Found, start: datetime | None = None, end: datetime | None = None
+) -> Comparison:
     """Every final observation against plain SQL over the raw events of [start, end)."""
     result = Comparison(kpis=len(kpis))
     rest = dict(found)
