@@ -135,9 +135,11 @@ async def replay(
     }
     if references:
         await send_references(sender)
-    begin = min(each.sends[0][0] for each in plans.values() if each.sends) // SLICE * SLICE
-    finish = max(each.sends[-1][0] for each in plans.values() if each.sends)
+    if not any(each.sends for each in plans.values()):
+        return sent
     size = SLICE if speed is None else max(1000, int(speed * 1000))
+    begin = min(each.sends[0][0] for each in plans.values() if each.sends) // size * size
+    finish = max(each.sends[-1][0] for each in plans.values() if each.sends)
     streams = {source: slices(each, begin, size) for source, each in plans.items() if each.sends}
     began, steps = clock.monotonic(), 0
     columns = (

@@ -59,11 +59,14 @@ def statement(kpi: Kpi) -> str:
     else:
         assert window.session is not None
         gap = _ms(window.session)
+        order = "PARTITION BY series ORDER BY t"
+        fresh = (
+            f"SELECT *, CASE WHEN t - lag(t) OVER ({order}) < {gap} THEN 0 ELSE 1 END AS fresh FROM chosen"
+        )
+        numbered = f"SELECT *, sum(fresh) OVER ({order} ROWS UNBOUNDED PRECEDING) AS number FROM ({fresh})"
         placed = (
-            "SELECT *, min(t) OVER island AS w0, max(t) OVER island"
-            f" + {gap} AS w1 FROM (SELECT *, sum(fresh) OVER (PARTITION BY series ORDER BY t ROWS UNBOUNDED PRECEDING)"
-            f" AS number FROM (SELECT *, CASE WHEN t - lag(t) OVER (PARTITION BY series ORDER BY t) < {gap}"
-            " THEN 0 ELSE 1 END AS fresh FROM chosen)) WINDOW island AS (PARTITION BY series, number)"
+            f"SELECT *, min(t) OVER island AS w0, max(t) OVER island + {gap} AS w1 FROM ({numbered})"
+            " WINDOW island AS (PARTITION BY series, number)"
         )
     return (
         f"WITH chosen AS ({chosen}), placed AS ({placed})"

@@ -149,7 +149,7 @@ async def kill_at_random(stack: Stack, times: int, share: list[float], seed: int
     """Kill -9 every service so many times, at seeded moments of the replay."""
     dice = random.Random(seed)
     moments = sorted((dice.uniform(0.03, 0.97), name) for name in services.SERVICES for _ in range(times))
-    killed = dict.fromkeys(services.SERVICES, 0)
+    killed: dict[str, int] = {name: 0 for name in services.SERVICES}
     for moment, name in moments:
         while share[0] < moment:
             await asyncio.sleep(0.05)

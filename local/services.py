@@ -20,6 +20,7 @@ from .progress import Failed, step
 
 SERVICES = ("ingest", "detector", "quality", "archive", "governance", "strategy", "gateway")
 SUPERVISOR = "supervisor"
+REPLAY = "replay"  # the demonstration's live replay, where there is one
 HOPELESS = 3  # so many restarts while `up` waits mean that it will not come
 
 
@@ -103,6 +104,7 @@ def kill(home: Path, name: str) -> int:
 
 def down(home: Path) -> None:
     """End the supervisor, which ends its services; then any that are left."""
+    Process(REPLAY, home).stop()
     supervisor = Process(SUPERVISOR, home)
     if supervisor.pid is not None:
         with step("services stopped"):

@@ -96,6 +96,7 @@ async def main(settings: Settings) -> None:
         now=clock.now,
         new_id=new_id,
         build=VERSION,
+        loaded=follower.loaded.is_set,
     )
 
     async def change(entry: CatalogEntry) -> None:

@@ -90,6 +90,10 @@ async def _asyncapi() -> dict[str, Any]:
 
 async def _secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Headers that hold for every answer. The API's own pages of documentation load nothing from elsewhere."""
+    desk: Desk | None = getattr(request.app.state, "desk", None)
+    if desk is not None and request.url.path.startswith("/v1/") and not desk.loaded():
+        starting = Refused(503, "starting", "the catalog is being read", headers={"retry-after": "1"})
+        return _answer(starting)
     response = await call_next(request)
     for name, value in static.SECURITY.items():
         response.headers.setdefault(name, value)

@@ -37,6 +37,8 @@ class Desk:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     build: str
+    loaded: Callable[[], bool] = lambda: True
+    """Whether the catalog was read: before, nobody's rights are known."""
     policy_version: int = 0
     """Counts up with every change of the catalog: open streams look again at what they may show."""
     _classes: tuple[int, FieldClasses] | None = field(default=None)

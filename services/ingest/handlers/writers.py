@@ -263,13 +263,15 @@ class Batch:
 class Writers:
     """The writers of the sources in force; one of the service's loops."""
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
-        self.settings, self.catalog = settings, catalog
+    def __init__(self, settings: Settings, catalog: Catalog, loaded: asyncio.Event) -> None:
+        self.settings, self.catalog, self.loaded = settings, catalog, loaded
         self.writers: dict[str, Writer] = {}
         self.changed = asyncio.Event()
 
     def get(self, source: str) -> Writer:
         """NotFound if there is no such source, Overloaded while its writer starts."""
+        if not self.loaded.is_set():
+            raise Overloaded("the catalog is being read", retry_after=1, scope="system", retryable=True)
         if self.catalog.source(source) is None:
             known = ", ".join(sorted(each.id for each in self.catalog.sources)) or "none"
             raise NotFound(
