@@ -151,7 +151,7 @@ async def kill_at_random(stack: Stack, times: int, share: list[float], seed: int
     moments = sorted((dice.uniform(0.03, 0.97), name) for name in services.SERVICES for _ in range(times))
     killed: dict[str, int] = {name: 0 for name in services.SERVICES}
     for moment, name in moments:
-        while share[0] < moment:
+        while share[0] < moment:  # noqa: ASYNC110 (the share is a number, not an event)
             await asyncio.sleep(0.05)
         for _ in range(600):  # the supervisor may just be starting it again
             try:
@@ -213,8 +213,8 @@ def report(outcome: Outcome) -> None:
             console.print(
                 f"  {source}: accepted {row['accepted']} = landed {row['landed']} + dead-lettered {row['dead_lettered']}"
                 f" + duplicate {row['duplicate']} + in flight {row['in_flight']}"
-                f" (sent {each.events} events, {each.late} of them late, {each.duplicate} twice, {each.malformed} malformed copies;"
-                f" {each.repeated_requests} requests repeated)"
+                f" (sent {each.events} events, {each.late} of them late, {each.duplicate} twice,"
+                f" {each.malformed} malformed copies; {each.repeated_requests} requests repeated)"
             )
     for rule, (assessed, broken) in sorted(outcome.violations.items()):
         console.print(f"  rule {rule}: {broken} of {assessed} events break it")

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from libs.cli.server import DEFAULT_SERVER, Server, Unreachable, local
-from libs.common.catalog.check import changes, check
 from libs.common.catalog.catalog import Catalog
+from libs.common.catalog.check import changes, check
 from libs.common.catalog.models import FOLDERS
 from libs.common.catalog.workspace import Workspace, findings_text, load
 

@@ -5,9 +5,7 @@ from typing import Any
 
 from libs.common.catalog import Kpi
 from services.gateway.api.asking import Asker
-from services.gateway.api.models.explain import ExplainedEvents, RawEvent, SchemaShown
-from services.gateway.core.provenance import belongs, left_out
-from services.gateway.store import provenance as rows
+from services.gateway.api.models.explain import ExplainedEvents, SchemaShown
 
 
 async def explained_events(

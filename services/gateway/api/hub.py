@@ -14,7 +14,6 @@ from services.gateway.api.showing import Shown, show
 from services.gateway.core.access import Rights
 from services.gateway.core.delivery import START, Delivery, Entry, conflate, order
 from services.gateway.core.sealing import Cursor
-from services.gateway.store.windows import EpochLost
 
 log = logging.getLogger(__name__)
 

@@ -117,7 +117,7 @@ class Veil:
         """Free text in which values that this answer masks elsewhere may stand: they are replaced."""
         for clear, shown in sorted(self._words.items(), key=lambda item: -len(item[0])):
             for form in {clear, quote(clear, safe=" ")}:
-                text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", lambda _: shown, text)
+                text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", lambda _, put=shown: put, text)
         return text
 
     def document(self, value: Any, kpi: str | None = None) -> Any:
