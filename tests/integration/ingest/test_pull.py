@@ -1,0 +1,68 @@
+"""Pulling events: an endpoint that pages, repeats, refuses and breaks is taken in whole, once."""
+
+import json
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlparse
+
+from tests.mesh import Mesh, until
+
+EVENTS = [{"id": f"p{number}", "at": "2026-11-24T10:00:00Z"} for number in range(57)]
+
+
+@contextmanager
+def endpoint() -> Generator[str]:
+    """Pages of ten with an overlap of two; every third answer is a failure."""
+    asked = 0
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            nonlocal asked
+            asked += 1
+            start = int(parse_qs(urlparse(self.path).query).get("after", ["0"])[0])
+            body, status, headers = b"", 200, {}
+            if asked % 3 == 2:
+                status, headers = (429, {"Retry-After": "0"}) if asked % 2 else (500, {})
+            elif asked % 7 == 0:
+                body = b"<html>"
+            else:
+                page = EVENTS[max(0, start - 2) : start + 10]
+                body = json.dumps({"items": page, "next": str(min(len(EVENTS), start + 10))}).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/events"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_every_event_of_a_difficult_endpoint_lands_once(mesh: Mesh) -> None:
+    with endpoint() as url:
+        mesh.define(
+            {
+                "kind": "source", "id": "polled", "title": "Polled", "owner": "fleet", "event_id": "id",
+                "event_time": "at", "key": ["id"], "partitions": 1,
+                "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}],
+                "pull": {
+                    "url": url, "every": "1s", "records": "items", "cursor_parameter": "after", "cursor_field": "next",
+                },
+            }
+        )  # fmt: skip
+        count = "SELECT count(*), count(DISTINCT event_id) FROM read.events WHERE source = 'polled'"
+        assert until(lambda: mesh.query(count) == [(57, 57)])
+        state = mesh.service("ingest").get("/v1/sources/polled").json()["pull"]
+        assert state["cursor"] == "57"

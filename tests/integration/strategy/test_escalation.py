@@ -1,0 +1,135 @@
+"""A sustained signal is escalated to a webhook until somebody acknowledges it; decisions keep what was seen."""
+
+import json
+import threading
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from libs.common.events import SignalChanged
+from tests.mesh import Mesh, until
+
+
+@pytest.fixture
+def receiver() -> Generator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
+    """A webhook, and (idempotency key, body) of every call."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            calls.append((self.headers["Idempotency-Key"], json.loads(body)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", calls
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def publish(mesh: Mesh, signal: SignalChanged) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=mesh.stack.env["SEXTANT_KAFKA"]) as producer:
+        topic = mesh.stack.env["SEXTANT_PREFIX"] + "signals"
+        await producer.send_and_wait(topic, signal.encode(), key=signal.id.encode())
+
+
+def signal(kpi: str, **more: Any) -> SignalChanged:
+    now = "2026-11-24T10:00:00Z"
+    fields = {
+        "id": uuid4().hex, "change": "opened", "kpi": kpi, "kpi_version": 1, "series": {"id": "x"},
+        "series_key": "id=x", "rule": "high", "kind": "threshold", "severity": "warning", "verdict": "undecided",
+        "first_window": now, "last_window": now, "event_at": now, "windows": 1, "value": 1.0, "peak": 1.0,
+        "detected_at": now, "recorded_at": now, **more,
+    }  # fmt: skip
+    return SignalChanged.model_validate(fields)
+
+
+def define(mesh: Mesh, name: str, url: str, second: str) -> None:
+    steps = [
+        {"after": "0s", "to": "duty", "via": "webhook", "webhook": url},
+        {"after": second, "to": "head", "via": "webhook", "webhook": url},
+    ]
+    mesh.define(
+        {"kind": "team", "id": name, "title": "On call", "department": "operations", "escalation": steps},
+        {
+            "kind": "source", "id": name, "title": "S", "owner": name, "event_id": "id", "event_time": "at",
+            "key": ["id"], "partitions": 1,
+            "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}],
+        },
+        {
+            "kind": "kpi", "id": name, "title": "K", "owner": name, "source": name, "value": "count(*)", "by": ["id"],
+            "window": {"tumbling": "1m"}, "signals": [{"id": "high", "threshold": {"above": 1}}],
+        },
+    )  # fmt: skip
+
+
+async def test_nobody_is_told_of_an_undecided_signal_and_both_steps_of_a_sustained_one(
+    mesh: Mesh, receiver: tuple[str, list[tuple[str, dict[str, Any]]]]
+) -> None:
+    url, calls = receiver
+    define(mesh, "oncall-a", url, "1s")
+    first = signal("oncall-a")
+    await publish(mesh, first)
+    await publish(mesh, first.model_copy(update={"change": "updated", "verdict": "sustained", "windows": 3}))
+    until(lambda: len(calls) == 2)
+    assert [body["to"] for _, body in calls] == ["duty", "head"]
+    assert len({key for key, _ in calls}) == 2
+    stamps = mesh.query("SELECT notified_at IS NOT NULL, verdict FROM read.loop WHERE signal = %s", first.id)
+    assert stamps == [(True, "sustained")]
+
+
+async def test_acknowledging_stops_the_escalation(
+    mesh: Mesh, receiver: tuple[str, list[tuple[str, dict[str, Any]]]]
+) -> None:
+    url, calls = receiver
+    define(mesh, "oncall-b", url, "1h")
+    sustained = signal("oncall-b", verdict="sustained")
+    await publish(mesh, sustained)
+    until(lambda: len(calls) == 1)
+    strategy = mesh.service("strategy", "lena")
+    answer = strategy.post(f"/v1/signals/{sustained.id}/acknowledge", json={"note": "mine"}).json()
+    assert answer["repeated"] is False
+    state = mesh.query(
+        "SELECT state, next_at, acknowledged_by FROM read.escalations WHERE signal = %s", sustained.id
+    )
+    assert state == [("acknowledged", None, "test")] or state == [("acknowledged", None, "lena")]
+    assert strategy.post(f"/v1/signals/{sustained.id}/acknowledge", json={}).json()["repeated"] is True
+
+
+async def test_a_decision_keeps_the_hash_of_its_evidence_and_refuses_another(mesh: Mesh) -> None:
+    order = {
+        "title": "Hold departures", "choice": "hold", "as_of": "2026-11-24T10:00:00Z",
+        "evidence": {"b": 1, "a": [1.5, None, "é"]},
+    }  # fmt: skip
+    strategy = mesh.service("strategy")
+    made = strategy.post("/v1/decisions", json=order).json()
+    again = strategy.post("/v1/decisions", json=order | {"evidence": {"a": [1.5, None, "é"], "b": 1}}).json()
+    assert made["evidence_hash"] == again["evidence_hash"]
+    refused = strategy.post("/v1/decisions", json=order | {"evidence_hash": "0" * 64})
+    assert (refused.status_code, refused.json()["code"]) == (422, "evidence_mismatch")
+
+
+async def test_a_closed_signal_after_a_decision_shows_its_effect(mesh: Mesh) -> None:
+    opened = signal("on_time_departures")
+    await publish(mesh, opened)
+    until(lambda: mesh.query("SELECT 1 FROM read.loop WHERE signal = %s", opened.id))
+    order = {
+        "signal": opened.id, "title": "t", "choice": "c", "as_of": "2026-11-24T10:00:00Z", "evidence": {},
+    }  # fmt: skip
+    assert mesh.service("strategy").post("/v1/decisions", json=order).status_code == 201
+    await publish(mesh, opened.model_copy(update={"change": "closed", "verdict": "transient"}))
+    query = (
+        "SELECT decided_at <= effect_seen_at FROM read.loop WHERE signal = %s AND effect_seen_at IS NOT NULL"
+    )
+    assert until(lambda: mesh.query(query, opened.id)) == [(True,)]

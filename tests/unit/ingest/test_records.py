@@ -1,0 +1,114 @@
+"""A record fits its source or is refused by field, value and rule."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.catalog import DEFINITION, Source
+from libs.common.errors import BadMessage
+from services.ingest.core.cloudevents import unwrap
+from services.ingest.core.records import Bad, Good, Validator, documents, partition_key
+from services.ingest.core.window import Window
+
+
+def source(**more: Any) -> Source:
+    definition = DEFINITION.validate_python(
+        {
+            "kind": "source", "id": "departures", "title": "Departures", "owner": "ops", "event_id": "id",
+            "event_time": "at", "key": ["carrier"],
+            "fields": [
+                {"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"},
+                {"name": "carrier", "type": "string"}, {"name": "delay", "type": "int", "nullable": True},
+                {"name": "gust", "type": "double", "nullable": True},
+            ],
+            **more,
+        }
+    )  # fmt: skip
+    assert isinstance(definition, Source)
+    return definition
+
+
+VALIDATOR = Validator(source())
+GOOD = b'{"id": "1", "at": "2013-02-08T17:00:00-05:00", "carrier": "UA", "delay": 5}'
+
+
+def refused(raw: bytes) -> BadMessage:
+    result = VALIDATOR.single(0, raw)
+    assert isinstance(result, Bad)
+    return result.error
+
+
+def test_a_good_record_has_its_id_and_its_time_in_utc() -> None:
+    result = VALIDATOR.single(3, GOOD)
+    assert isinstance(result, Good)
+    assert (result.index, result.event_id, str(result.event_time)) == (3, "1", "2013-02-08 22:00:00+00:00")
+    assert partition_key(VALIDATOR.source, result.fields) == b"UA"
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (b'{"id": "1", "at": "2013-02-08T17:00:00Z", "carrier": 17}', "carrier"),
+        (b'{"id": "1", "at": "2013-02-08T17:00:00Z"}', "carrier"),
+        (b'{"id": "1", "at": "yesterday", "carrier": "UA"}', "at"),
+        (b'{"id": "1", "at": "2013-02-08T17:00:00", "carrier": "UA"}', "at"),
+        (b'{"id": "1", "at": "2013-02-08T17:00:00Z", "carrier": "UA", "gate": "B7"}', "gate"),
+        (b'{"id": "1", "at": "2013-02-08T17:00:00Z", "carrier": "UA", "delay": 2147483648}', "delay"),
+        (b'{"id": "1", "at": "2013-02-08T17:00:00Z", "carrier": "UA", "delay": 1.5}', "delay"),
+        (b'{"id": "", "at": "2013-02-08T17:00:00Z", "carrier": "UA"}', "id"),
+        (b'{"id": null, "at": "2013-02-08T17:00:00Z", "carrier": "UA"}', "id"),
+    ],
+)
+def test_a_bad_record_is_refused_by_the_name_of_its_field(raw: bytes, field: str) -> None:
+    assert refused(raw).field == field
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"\xff\xfe", b"[1]", b"17", b'{"a":NaN}', b"[" * 100_000, b'{"a":' * 5_000]
+)
+def test_what_is_no_record_is_refused_and_not_an_error_of_ours(raw: bytes) -> None:
+    assert refused(raw).reason
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise(raw: bytes) -> None:
+    VALIDATOR.single(0, raw)
+    VALIDATOR.lines(raw)
+
+
+def test_one_bad_line_is_named_by_its_index_and_the_others_go_on() -> None:
+    results = VALIDATOR.lines(GOOD + b"\n{broken\n\n" + GOOD.replace(b'"1"', b'"2"') + b"\n")
+    assert [type(each) for each in results] == [Good, Bad, Good]
+    assert [each.index for each in results] == [0, 1, 2]
+
+
+def test_a_json_list_is_cut_into_its_records_as_they_stand() -> None:
+    assert documents(b' [{"a": 1}, 2]') == [b'{"a": 1}', b"2"]
+    with pytest.raises(BadMessage, match="not JSON"):
+        documents(b"[1,")
+
+
+def test_a_cloud_event_fills_the_id_and_time_that_its_data_lacks() -> None:
+    raw, trace = unwrap(
+        VALIDATOR.source,
+        b'{"specversion": "1.0", "id": "7", "source": "/x", "type": "y", "time": "2013-02-08T17:00:00Z",'
+        b' "traceparent": "00-a-b-01", "data": {"carrier": "UA"}}',
+    )
+    result = VALIDATOR.single(0, raw)
+    assert isinstance(result, Good)
+    assert (result.event_id, trace) == ("7", "00-a-b-01")
+
+
+def test_a_cloud_event_without_type_is_refused_by_that_name() -> None:
+    with pytest.raises(BadMessage) as caught:
+        unwrap(VALIDATOR.source, b'{"specversion": "1.0", "id": "7", "source": "/x", "data": {}}')
+    assert caught.value.field == "type"
+
+
+def test_the_window_forgets_the_oldest_id_first() -> None:
+    window = Window(2)
+    for id in ("a", "b", "a", "c"):
+        window.add(id)
+    assert ("a" in window, "b" in window, "c" in window, len(window)) == (False, True, True, 2)
