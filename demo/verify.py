@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 from psycopg import sql
 from rich.console import Console
@@ -29,6 +30,7 @@ from libs.cli.server import Server
 from libs.common import clock
 from libs.common.catalog import Kpi
 from libs.common.catalog.workspace import Workspace, load
+from libs.common.topics import PARTIALS
 from local import ports, postgres, servers, services
 
 ROOT = Path(__file__).parents[1]
@@ -176,15 +178,30 @@ async def settle(
 ) -> compare.Comparison:
     """Wait until all has landed, been judged and no value changes any more; then compare."""
     deadline, before, steady = clock.monotonic() + SETTLE_SECONDS, (-1, -1, -1), 0
+    landed = sum(each.events for each in sent.values())
     while clock.monotonic() < deadline and steady < 4:
         await asyncio.sleep(1.0)
         now = await asyncio.to_thread(progress, stack)
-        landed = sum(each.events for each in sent.values())
-        steady = steady + 1 if now == before and now[0] >= landed else 0
+        closed = await asyncio.to_thread(all_closed, stack, len(kpis))
+        steady = steady + 1 if closed and now == before and now[0] >= landed else 0
         before = now
+    if steady < 4:
+        console.print(f"  not settled after {SETTLE_SECONDS:.0f} s: compared as it is")
     with psycopg.connect(stack.database) as connection:
         found = compare.published(connection, versions)
     return compare.compare(kpis, found, start, end)
+
+
+def all_closed(stack: Stack, kpis: int) -> bool:
+    """Whether the declared watermark has closed every window of every KPI in every partition of the detector."""
+    try:
+        state = httpx.get(
+            f"{stack.env['SEXTANT_DETECTOR_URL']}/v1/state", timeout=10, trust_env=False
+        ).json()["kpis"]
+    except (httpx.HTTPError, KeyError, json.JSONDecodeError):
+        return False
+    places = [each for each in state if each["watermark"] is not None and each["open_windows"] == 0]
+    return len(places) >= kpis * PARTIALS.partitions
 
 
 def progress(stack: Stack) -> tuple[int, int, int]:

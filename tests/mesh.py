@@ -1,7 +1,9 @@
 """The whole mesh for tests: seven processes on the real servers, asked over HTTP as their users do."""
 
-import asyncio
 import json
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ import httpx
 import psycopg
 
 from demo.verify import Stack
+from local.process import Process
 
 T = TypeVar("T")
 
@@ -57,6 +60,12 @@ class Mesh:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def kill(self, service: str) -> None:
+        """Kill -9, as soon as it runs again from the last time."""
+        pid = until(lambda: Process(service, self.stack.home).pid)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: Process(service, self.stack.home).pid != pid)
+
     def close(self) -> None:
         for client in self.clients.values():
             client.close()
@@ -70,4 +79,4 @@ def until(ask: Callable[[], T], *, seconds: float = 60.0) -> T:
         if answer:
             return answer
         assert time.monotonic() < deadline, f"still {answer!r} after {seconds:.0f} s"
-        asyncio.run(asyncio.sleep(0.05))
+        threading.Event().wait(0.05)

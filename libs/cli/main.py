@@ -246,7 +246,7 @@ def verify(server: Url = DEFAULT_SERVER) -> None:
     except Unreachable as error:
         raise fail(str(error)) from error
     out.print_json(data=answer)
-    if not answer.get("valid", answer.get("ok")):
+    if not answer["intact"]:
         raise typer.Exit(1)
 
 

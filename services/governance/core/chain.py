@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 GENESIS = "0" * 64
 
@@ -42,22 +42,31 @@ class Head:
     hash: str
 
 
-def verify(rows: Iterable[Row], heads: Sequence[Head]) -> list[str]:
-    """Every fault, as a sentence; [] if the chain holds and reaches all its anchored heads."""
-    faults: list[str] = []
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, and at which entry."""
+
+    seq: int
+    kind: Literal["edited", "missing", "unlinked", "cut", "anchor"]
+    message: str
+
+
+def verify(rows: Iterable[Row], heads: Sequence[Head]) -> list[Fault]:
+    """Every fault; [] if the chain holds and reaches all its anchored heads."""
+    faults: list[Fault] = []
     anchored = {head.seq: head.hash for head in heads}
     expected, previous, last = 1, GENESIS, 0
     for row in rows:
         if row.seq != expected:
-            faults.append(f"entries {expected} to {row.seq - 1} are missing")
-        if row.previous_hash != previous and row.seq == expected:
-            faults.append(f"entry {row.seq} does not follow on the one before it")
+            faults.append(Fault(expected, "missing", f"entries {expected} to {row.seq - 1} are missing"))
+        elif row.previous_hash != previous:
+            faults.append(Fault(row.seq, "unlinked", "it does not follow on the entry before it"))
         if link(row.previous_hash, row.text) != row.hash or canonical(row.entry) != row.text:
-            faults.append(f"entry {row.seq} is not what was hashed")
+            faults.append(Fault(row.seq, "edited", "it is not what was hashed"))
         if anchored.get(row.seq, row.hash) != row.hash:
-            faults.append(f"entry {row.seq} is not the head that was anchored")
+            faults.append(Fault(row.seq, "anchor", "it is not the head that was anchored"))
         expected, previous, last = row.seq + 1, row.hash, row.seq
     furthest = max(anchored, default=0)
     if last < furthest:
-        faults.append(f"the chain ends at {last}, but was anchored at {furthest}: its tail is cut")
+        faults.append(Fault(last, "cut", f"the chain ends here, but was anchored at {furthest}"))
     return faults

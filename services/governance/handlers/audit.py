@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from libs.common.events import AuditEntry
 from libs.common.kafka import Record
 from libs.common.stream.stored import Connection
 from services.governance import store
-from services.governance.core.chain import Head, canonical, link, verify
+from services.governance.core.chain import GENESIS, Head, canonical, link, verify
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +102,10 @@ class Anchors:
             rows = [row async for row in store.rows(connection)]
         faults = await asyncio.to_thread(verify, rows, heads)
         return {
-            "valid": not faults,
+            "intact": not faults,
             "entries": len(rows),
-            "anchored": max((head.seq for head in heads), default=0),
-            "head": rows[-1].hash if rows else None,
-            "faults": faults,
+            "head_seq": rows[-1].seq if rows else 0,
+            "head_hash": rows[-1].hash if rows else GENESIS,
+            "anchors": len(heads),
+            "faults": [asdict(fault) for fault in faults],
         }

@@ -61,7 +61,7 @@ class Retention:
                     {"id": id, "policy": policy.id, "store": STORE, "source": rule.source, "before": before,
                      "rows": rows, "ordered": ordered}
                 )  # fmt: skip
-        return {"dry_run": dry_run, "results": results}
+        return {"dry_run": dry_run, "due": results}
 
     async def _order(self, id: str, policy: str, source: str, before: Any, by: str) -> bool:
         now = clock.now()

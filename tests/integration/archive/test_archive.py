@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from local import services
 from tests.mesh import Mesh, until
 
 SOURCE: dict[str, Any] = {
@@ -30,8 +29,11 @@ def test_rows_are_there_once_after_kills_in_mid_batch(mesh: Mesh) -> None:
     for batch in range(12):
         push(mesh, 500, f"b{batch}-")
         if batch % 4 == 1:
-            services.kill(mesh.stack.home, "archive")
-    count = "SELECT count(*), count(DISTINCT event_id), count(DISTINCT (partition, \"offset\")) FROM read.events WHERE source = 'vault'"
+            mesh.kill("archive")
+    count = (
+        'SELECT count(*), count(DISTINCT event_id), count(DISTINCT (partition, "offset")) FROM read.events'
+        " WHERE source = 'vault'"
+    )
     assert until(lambda: mesh.query(count) == [(6000, 6000, 6000)], seconds=90)
 
 
@@ -44,7 +46,7 @@ def test_what_retention_disposes_of_leaves_a_receipt_and_the_books_stay_true(mes
     governance = mesh.service("governance", "stew")
 
     def run(dry: bool) -> Any:
-        results = governance.post("/v1/retention/run", json={"dry_run": dry}).json()["results"]
+        results = governance.post("/v1/retention/run", json={"dry_run": dry}).json()["due"]
         return next((each for each in results if each["source"] == "vault"), None)
 
     assert until(lambda: run(True))["rows"] == 6000

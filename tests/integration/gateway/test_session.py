@@ -32,7 +32,7 @@ def test_a_forged_token_is_refused(mesh: Mesh, token: str) -> None:
 @pytest.mark.parametrize(
     ("who", "method", "path", "body"),
     [
-        ("vic", "POST", "/v1/decisions", {"title": "t", "choice": "c"}),
+        ("vic", "POST", "/v1/decisions", {"signal": "x", "title": "t", "choice": "c"}),
         ("ana", "POST", "/v1/catalog/apply", {"definitions": []}),
         ("lena", "GET", "/v1/audit", None),
         ("stew", "POST", "/v1/sources/departures/events", {}),
