@@ -63,6 +63,7 @@ class Mesh:
     def kill(self, service: str) -> None:
         """Kill -9, as soon as it runs again from the last time."""
         pid = until(lambda: Process(service, self.stack.home).pid)
+        assert pid is not None
         os.kill(pid, signal.SIGKILL)
         until(lambda: Process(service, self.stack.home).pid != pid)
 

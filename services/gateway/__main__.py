@@ -23,6 +23,7 @@ from libs.common.topics import used_by
 from services.gateway.api import VERSION, create_app
 from services.gateway.api.auditing import Audit
 from services.gateway.api.desk import Desk
+from services.gateway.api.hub import Hub
 from services.gateway.api.identity import Identity
 from services.gateway.api.people import People
 from services.gateway.core.sealing import Seal
@@ -49,6 +50,31 @@ def kept(file: Path, make: bytes) -> bytes:
     return file.read_bytes()
 
 
+def signing_key(settings: Settings) -> ECKey | None:
+    """The key of the own issuer; None if tokens come from another one."""
+    if settings.issuer:
+        return None
+    fresh = ECKey.generate_key("P-256", {"kid": uuid4().hex[:8], "use": "sig"})
+    return ECKey.import_key(
+        kept(settings.signing_key, fresh.as_pem(private=True)), {"kid": "own", "use": "sig"}
+    )
+
+
+def new_id() -> str:
+    return uuid4().hex
+
+
+async def fan_out(hub: Hub, stopping: asyncio.Event) -> None:
+    """Feed the subscriptions; at the end tell every client to come back elsewhere."""
+    reading = asyncio.create_task(hub.run())
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({reading, stop}, return_when=asyncio.FIRST_COMPLETED)
+    hub.drain()
+    reading.cancel()
+    if reading.done() and not reading.cancelled():
+        reading.result()
+
+
 async def main(settings: Settings) -> None:
     await asyncio.to_thread(lay_ground, settings.database)
     await ensure_topics(settings, used_by("gateway"))
@@ -58,46 +84,19 @@ async def main(settings: Settings) -> None:
     await writer.start()
     follower = Follower(settings, health.part("catalog"))
     secret = kept(settings.pseudonym_key, secrets.token_bytes(32))
-    key = None
-    if not settings.issuer:
-        fresh = ECKey.generate_key("P-256", {"kid": uuid4().hex[:8], "use": "sig"})
-        key = ECKey.import_key(
-            kept(settings.signing_key, fresh.as_pem(private=True)), {"kid": "own", "use": "sig"}
-        )
-    outside, inside = (
-        httpx.AsyncClient(timeout=10, trust_env=False),
-        httpx.AsyncClient(timeout=60, trust_env=False),
-    )
-
-    def new_id() -> str:
-        return uuid4().hex
-
+    outside = httpx.AsyncClient(timeout=10, trust_env=False)
+    inside = httpx.AsyncClient(timeout=settings.command_seconds, trust_env=False)
     windows = Windows(redis, settings.prefix, settings.stream_window)
+    identity = Identity(
+        issuer=settings.issuer or OWN_ISSUER, audience=settings.audience, leeway=settings.token_leeway,
+        key=signing_key(settings), client=outside, now=clock.now, new_id=new_id,
+    )  # fmt: skip
     desk = Desk(
-        settings=settings,
-        catalog=follower.catalog,
-        pool=connections,
-        redis=redis,
-        windows=windows,
-        commands=inside,
-        audit=Audit(AuditSender(settings, writer).send, clock.now, new_id),
-        identity=Identity(
-            issuer=settings.issuer or OWN_ISSUER,
-            audience=settings.audience,
-            leeway=settings.token_leeway,
-            key=key,
-            client=outside,
-            now=clock.now,
-            new_id=new_id,
-        ),
-        people=People(settings.people),
-        seal=Seal(secret),
-        secret=secret,
-        now=clock.now,
-        new_id=new_id,
-        build=VERSION,
-        loaded=follower.loaded.is_set,
-    )
+        settings=settings, catalog=follower.catalog, pool=connections, redis=redis, windows=windows,
+        commands=inside, audit=Audit(AuditSender(settings, writer).send, clock.now, new_id), identity=identity,
+        people=People(settings.people), seal=Seal(secret), secret=secret, now=clock.now, new_id=new_id,
+        build=VERSION, loaded=follower.loaded.is_set,
+    )  # fmt: skip
 
     async def change(entry: CatalogEntry) -> None:
         desk.catalog_changed()
@@ -105,20 +104,10 @@ async def main(settings: Settings) -> None:
     follower.on_change = change
     app = create_app(desk)
     operations(app, health)
-
-    async def fan_out(stopping: asyncio.Event) -> None:
-        reading = asyncio.create_task(app.state.hub.run())
-        stop = asyncio.create_task(stopping.wait())
-        await asyncio.wait({reading, stop}, return_when=asyncio.FIRST_COMPLETED)
-        app.state.hub.drain()
-        reading.cancel()
-        if reading.done() and not reading.cancelled():
-            reading.result()
-
     loops = {
         "catalog": follower.run,
         "feed": Feeder(settings, windows, connections, health.part("feed")).run,
-        "fan-out": fan_out,
+        "fan-out": partial(fan_out, app.state.hub),
     }
     try:
         await serve(settings, app, loops)

@@ -65,7 +65,8 @@ async def show_decision(asker: Asker, row: Mapping[str, Any]) -> DecisionItem:
     """A decision; its maker's words may name values that the asker may not see."""
     await _hear_series(asker, row["signal"])
     fields = {name: row[name] for name in DecisionItem.model_fields}
-    return DecisionItem(**{**fields, **{name: asker.veil.prose(row[name] or "") for name in _PROSE}})
+    words = {name: asker.veil.prose(row[name] or "") for name in _PROSE}
+    return DecisionItem.model_validate({**fields, **words})
 
 
 async def _hear_series(asker: Asker, signal: str | None) -> None:
@@ -194,7 +195,7 @@ async def list_annotations(
         fields = {name: row[name] for name in AnnotationItem.model_fields}
         if row["series_key"] is not None:
             fields["series_key"] = asker.veil.series_key(row["kpi"], row["series_key"])
-        items.append(AnnotationItem(**{**fields, "text": asker.veil.prose(row["text"])}))
+        items.append(AnnotationItem.model_validate({**fields, "text": asker.veil.prose(row["text"])}))
     page = AnnotationPage(
         items=items, next_page_token=asker.next_page(last, parameters), as_of=asker.desk.now()
     )

@@ -9,6 +9,7 @@ import httpx
 from redis.asyncio import Redis
 
 from libs.common.catalog import Catalog
+from libs.common.catalog.models import Classification
 from services.gateway.api.auditing import Audit
 from services.gateway.api.identity import Identity
 from services.gateway.api.people import People
@@ -51,7 +52,7 @@ class Desk:
     def classes(self) -> FieldClasses:
         """The class of every field under the catalog in force."""
         if self._classes is None or self._classes[0] != self.policy_version:
-            by_source = {
+            by_source: dict[str, dict[str, Classification]] = {
                 source.id: {item.name: item.classification for item in source.fields}
                 for source in self.catalog.sources
             }

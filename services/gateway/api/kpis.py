@@ -233,7 +233,9 @@ async def list_observations(
     page = ObservationPage(
         items=items,
         expectations=[
-            ExpectationItem(**{**row, "series_key": asker.veil.series_key(kpi, row["series_key"])})
+            ExpectationItem.model_validate(
+                {**row, "series_key": asker.veil.series_key(kpi, row["series_key"])}
+            )
             for row in band
         ],
         series=sorted({item.series_key for item in items}),

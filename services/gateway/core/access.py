@@ -72,8 +72,8 @@ def rights_of(principal: Principal, policies: Iterable[Policy], bootstrap_role: 
     transforms: dict[str, Transform] = {name: "redact" if name in CLASSIFIED else "clear" for name in CLASSES}
     ruled: set[str] = set()
     for rule in (rule for policy in known for rule in policy.masks):
-        mine = [rule.roles[role] for role in principal.roles if role in rule.roles]
-        shown = max(mine, key=_OPENNESS.__getitem__) if mine else rule.otherwise
+        mine: list[Transform] = [rule.roles[role] for role in principal.roles if role in rule.roles]
+        shown = max(mine, key=lambda transform: _OPENNESS[transform]) if mine else rule.otherwise
         name = rule.classification
         transforms[name] = min(transforms[name], shown, key=_OPENNESS.__getitem__) if name in ruled else shown
         ruled.add(name)
@@ -97,5 +97,5 @@ class FieldClasses:
 
     def anywhere(self, field: str) -> Classification | None:
         """The strictest class that any source gives a field of this name; None if none has it."""
-        found = [fields[field] for fields in self.by_source.values() if field in fields]
-        return max(found, key=CLASSES.index) if found else None
+        found: list[Classification] = [fields[field] for fields in self.by_source.values() if field in fields]
+        return max(found, key=lambda name: CLASSES.index(name)) if found else None

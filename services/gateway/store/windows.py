@@ -142,12 +142,12 @@ class Windows:
     async def read(self, channel: str, after: str, count: int) -> list[tuple[str, str, bytes]]:
         """Up to `count` entries beyond `after`: position, key, JSON."""
         found = await self._redis.xrange(self._name(channel), min=f"({after}", max="+", count=count)
-        return [_entry(item) for item in found]
+        return [_entry(item) for item in found or ()]
 
     async def read_back(self, channel: str, before: str, count: int) -> list[tuple[str, str, bytes]]:
         """Up to `count` entries at or before `before`, newest first."""
         found = await self._redis.xrevrange(self._name(channel), max=before, min="-", count=count)
-        return [_entry(item) for item in found]
+        return [_entry(item) for item in found or ()]
 
     async def follow(
         self, after: Mapping[str, str], block_ms: int, count: int

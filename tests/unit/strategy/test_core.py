@@ -24,7 +24,8 @@ def test_steps_are_taken_once_in_order_and_never_after_an_acknowledgement(
 ) -> None:
     escalation = Escalation(START, [timedelta(seconds=each) for each in delays])
     taken: list[tuple[int, int]] = []
-    for second in sorted({*looks, *([acknowledged] if acknowledged is not None else []), 700}):
+    moments: set[int] = {*looks, *([acknowledged] if acknowledged is not None else []), 700}
+    for second in sorted(moments):
         now = START + timedelta(seconds=second)
         if second == acknowledged:
             escalation = escalation.acknowledged()

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from services.gateway.api.models.common import Answer, Paged, example
 
-_DECISION = {
+DECISION_EXAMPLE = {
     "id": "d41c",
     "signal": "6f1c9a52-0f6e-5a0e-9a3e-2f1f6f0f7a11",
     "kpi": "cancellation_rate",
@@ -41,7 +41,7 @@ class DecisionItem(Answer):
     decided_at: datetime
     recorded_at: datetime
 
-    model_config = example(**_DECISION)
+    model_config = example(**DECISION_EXAMPLE)
 
 
 class DecisionDetail(DecisionItem):
@@ -50,13 +50,13 @@ class DecisionDetail(DecisionItem):
     evidence: dict[str, Any]
     masked: list[str]
 
-    model_config = example(**_DECISION, evidence={"signal": {}, "observations": []}, masked=[])
+    model_config = example(**DECISION_EXAMPLE, evidence={"signal": {}, "observations": []}, masked=[])
 
 
 class DecisionPage(Paged):
     items: list[DecisionItem]
 
-    model_config = example(items=[_DECISION], next_page_token=None, as_of="2026-11-24T10:00:02Z")
+    model_config = example(items=[DECISION_EXAMPLE], next_page_token=None, as_of="2026-11-24T10:00:02Z")
 
 
 class DecisionBody(Answer):
@@ -71,8 +71,8 @@ class DecisionBody(Answer):
     """Default: now."""
 
     model_config = example(
-        signal=_DECISION["signal"], title=_DECISION["title"], choice=_DECISION["choice"],
-        rationale=_DECISION["rationale"], expected=_DECISION["expected"], as_of=None,
+        signal=DECISION_EXAMPLE["signal"], title=DECISION_EXAMPLE["title"], choice=DECISION_EXAMPLE["choice"],
+        rationale=DECISION_EXAMPLE["rationale"], expected=DECISION_EXAMPLE["expected"], as_of=None,
     )  # fmt: skip
 
 

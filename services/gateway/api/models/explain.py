@@ -4,13 +4,19 @@ from datetime import datetime
 from typing import Any
 
 from services.gateway.api.models.common import Answer, example
-from services.gateway.api.models.decisions import _DECISION, DecisionDetail, DecisionItem
-from services.gateway.api.models.kpis import _OBSERVATION, ObservationItem
-from services.gateway.api.models.signals import _LOOP, _SIGNAL, LoopStamps, SignalItem, SignalListed
+from services.gateway.api.models.decisions import DECISION_EXAMPLE, DecisionDetail, DecisionItem
+from services.gateway.api.models.kpis import OBSERVATION_EXAMPLE, ObservationItem
+from services.gateway.api.models.signals import (
+    LOOP_EXAMPLE,
+    SIGNAL_EXAMPLE,
+    LoopStamps,
+    SignalItem,
+    SignalListed,
+)
 
 _EXPLAINED = {
-    "observation": _OBSERVATION,
-    "revisions": [_OBSERVATION],
+    "observation": OBSERVATION_EXAMPLE,
+    "revisions": [OBSERVATION_EXAMPLE],
     "offsets": [{"partition": 0, "first": 120, "last": 180}],
     "events": {
         "source": "departures",
@@ -63,8 +69,8 @@ _EXPLAINED = {
         "incidents": ["i7"],
     },
     "masks": {"tailnum": "redact"},
-    "signals": [_SIGNAL],
-    "decisions": [_DECISION],
+    "signals": [SIGNAL_EXAMPLE],
+    "decisions": [DECISION_EXAMPLE],
     "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     "as_of": "2026-11-24T10:00:02Z",
 }
@@ -187,12 +193,12 @@ class SignalExplained(Answer):
     as_of: datetime
 
     model_config = example(
-        signal={**_SIGNAL, "owner": "network-operations", "loop": _LOOP},
-        history=[_SIGNAL],
-        observations=[_OBSERVATION],
+        signal={**SIGNAL_EXAMPLE, "owner": "network-operations", "loop": LOOP_EXAMPLE},
+        history=[SIGNAL_EXAMPLE],
+        observations=[OBSERVATION_EXAMPLE],
         definition=None,
-        loop=_LOOP,
-        decisions=[_DECISION],
+        loop=LOOP_EXAMPLE,
+        decisions=[DECISION_EXAMPLE],
         masks={},
         as_of="2026-11-24T10:00:02Z",
     )
@@ -213,9 +219,9 @@ class DecisionExplained(Answer):
     as_of: datetime
 
     model_config = example(
-        decision={**_DECISION, "evidence": {}, "masked": []},
+        decision={**DECISION_EXAMPLE, "evidence": {}, "masked": []},
         rebuilt={},
-        rebuilt_hash=_DECISION["evidence_hash"],
+        rebuilt_hash=DECISION_EXAMPLE["evidence_hash"],
         agrees=True,
         stored_intact=True,
         signal=None,

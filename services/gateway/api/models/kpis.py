@@ -6,7 +6,7 @@ from typing import Any, Literal
 from libs.common.events import Series, Severity, Status
 from services.gateway.api.models.common import Answer, Paged, StreamPosition, example
 
-_OBSERVATION = {
+OBSERVATION_EXAMPLE = {
     "kpi": "cancellation_rate",
     "kpi_version": 1,
     "series": {"origin": "EWR"},
@@ -46,7 +46,7 @@ _KPI = {
         "source_fresh": True,
     },
     "quality": {"completeness": 1.0, "assessed": 29, "suspect": 3, "worst": "warning", "source_score": 0.97},
-    "latest": [{**_OBSERVATION, "trend": [{"at": "2013-02-08T17:00:00Z", "value": 0.41}]}],
+    "latest": [{**OBSERVATION_EXAMPLE, "trend": [{"at": "2013-02-08T17:00:00Z", "value": 0.41}]}],
     "series_total": 3,
     "open_signals": 1,
     "stream": _POSITION,
@@ -74,7 +74,7 @@ class ObservationItem(Answer):
     worst: Severity | None
     recorded_at: datetime
 
-    model_config = example(**_OBSERVATION)
+    model_config = example(**OBSERVATION_EXAMPLE)
 
 
 class TrendPoint(Answer):
@@ -88,7 +88,7 @@ class LatestItem(ObservationItem):
 
     trend: list[TrendPoint]
 
-    model_config = example(**_OBSERVATION, trend=[{"at": "2013-02-08T17:00:00Z", "value": 0.41}])
+    model_config = example(**OBSERVATION_EXAMPLE, trend=[{"at": "2013-02-08T17:00:00Z", "value": 0.41}])
 
 
 class WindowShape(Answer):
@@ -214,7 +214,7 @@ class ObservationPage(Paged):
     stream: StreamPosition | None
 
     model_config = example(
-        items=[_OBSERVATION],
+        items=[OBSERVATION_EXAMPLE],
         expectations=[
             {
                 "series_key": "origin=EWR", "rule": "unusual", "window_start": "2013-02-08T17:00:00Z",

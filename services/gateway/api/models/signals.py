@@ -10,7 +10,7 @@ from services.gateway.api.models.common import Answer, Paged, StreamPosition, ex
 
 SignalState = Literal["open", "closed"]
 
-_SIGNAL = {
+SIGNAL_EXAMPLE = {
     "id": "6f1c9a52-0f6e-5a0e-9a3e-2f1f6f0f7a11",
     "kpi": "cancellation_rate",
     "kpi_version": 1,
@@ -36,7 +36,7 @@ _SIGNAL = {
     "detected_at": "2026-11-24T10:00:01Z",
     "recorded_at": "2026-11-24T10:00:09Z",
 }
-_LOOP = {
+LOOP_EXAMPLE = {
     "event_at": "2013-02-08T16:00:00Z",
     "detected_at": "2026-11-24T10:00:01Z",
     "notified_at": "2026-11-24T10:00:02Z",
@@ -76,7 +76,7 @@ class SignalItem(Answer):
     detected_at: datetime
     recorded_at: datetime
 
-    model_config = example(**_SIGNAL)
+    model_config = example(**SIGNAL_EXAMPLE)
 
 
 class LoopStamps(Answer):
@@ -91,7 +91,7 @@ class LoopStamps(Answer):
     executed_at: datetime | None
     effect_seen_at: datetime | None
 
-    model_config = example(**_LOOP)
+    model_config = example(**LOOP_EXAMPLE)
 
 
 class SignalListed(SignalItem):
@@ -100,7 +100,7 @@ class SignalListed(SignalItem):
     owner: str | None
     loop: LoopStamps | None
 
-    model_config = example(**_SIGNAL, owner="network-operations", loop=_LOOP)
+    model_config = example(**SIGNAL_EXAMPLE, owner="network-operations", loop=LOOP_EXAMPLE)
 
 
 class SignalPage(Paged):
@@ -110,7 +110,7 @@ class SignalPage(Paged):
     stream: StreamPosition | None
 
     model_config = example(
-        items=[{**_SIGNAL, "owner": "network-operations", "loop": _LOOP}],
+        items=[{**SIGNAL_EXAMPLE, "owner": "network-operations", "loop": LOOP_EXAMPLE}],
         stream={"channel": "signals", "cursor": "eyJ2IjoxfQ"},
         next_page_token=None,
         as_of="2026-11-24T10:00:02Z",
@@ -168,10 +168,10 @@ class SignalDetail(SignalListed):
     """Ids of the decisions on it."""
 
     model_config = example(
-        **_SIGNAL,
+        **SIGNAL_EXAMPLE,
         owner="network-operations",
-        loop=_LOOP,
-        history=[_SIGNAL],
+        loop=LOOP_EXAMPLE,
+        history=[SIGNAL_EXAMPLE],
         escalations=[
             {
                 "id": "e1", "team": "network-operations", "step": 0, "state": "running",
