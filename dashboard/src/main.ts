@@ -1,0 +1,6 @@
+import './styles/tokens.css'
+import './styles/frame.css'
+import './styles/parts.css'
+import './styles/views.css'
+import 'uplot/dist/uPlot.min.css'
+import './app.ts'
