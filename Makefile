@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 LOCAL := $(PYTHON) -m local
 READY := .venv/.ready
-.PHONY: help setup lock up down status reset dashboard demo verify-demo browser format check types boundaries manifests unit test
+.PHONY: help setup lock up down status reset dashboard client demo verify-demo browser format check types boundaries manifests unit test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ reset: down ## stop everything and forget all data
 	@$(LOCAL) reset
 
 dashboard: ## build the web app
-	@test ! -f dashboard/package.json || $(MAKE) --no-print-directory dashboard/dist/.stamp
+	@$(MAKE) --no-print-directory dashboard/dist/.stamp
 
 dashboard/node_modules/.stamp: dashboard/package-lock.json
 	cd dashboard && npm ci
@@ -46,6 +46,9 @@ dashboard/node_modules/.stamp: dashboard/package-lock.json
 dashboard/dist/.stamp: dashboard/node_modules/.stamp $(shell find dashboard -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 	cd dashboard && npm run build
 	@touch $@
+
+client: setup dashboard/node_modules/.stamp ## generate the dashboard's types from the gateway's OpenAPI
+	cd dashboard && npm run client
 
 demo: setup dashboard up ## the demonstration: a year of real flights
 	@$(PYTHON) -m demo
@@ -77,5 +80,5 @@ unit:
 	@$(PYTHON) -m pytest -q tests/unit tests/contracts
 
 test: check browser dashboard ## everything, against the real servers
+	@cd dashboard && npm run --silent client -- --check && npm test --silent
 	@$(PYTHON) -m pytest tests
-	@test ! -f dashboard/package.json || (cd dashboard && npm test)

@@ -162,7 +162,7 @@ async def replay(
             await asyncio.gather(*waiting)
             day = datetime.fromtimestamp(min(limit, finish) / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M")
             bar.update(task, completed=limit - begin, day=day)
-            progress_of(min(1.0, (limit - begin) / (finish - begin)))
+            progress_of(min(1.0, (limit - begin) / max(1, finish - begin)))
             steps += 1
             if speed is not None:
                 await asyncio.sleep(max(0.0, began + steps * size / 1000 / speed - clock.monotonic()))

@@ -93,7 +93,7 @@ export const tickStep = (run: string, step: string, done: boolean, note: string)
 
 export const decide = (body: DecisionBody) => post<Schemas['Outcome']>(path('decisions'), body)
 
-export const listDecisions = (query: { signal?: string; kpi?: string; page_token?: string | null }, signal?: AbortSignal) =>
+export const listDecisions = (query: { signal?: string; kpi?: string | null; page_token?: string | null }, signal?: AbortSignal) =>
   get<Schemas['DecisionPage']>(path('decisions'), { ...query }, signal)
 
 export const explainDecision = (id: string, signal?: AbortSignal) =>
@@ -109,15 +109,24 @@ export const annotate = (body: Schemas['AnnotationBody']) => post<Schemas['Outco
 
 export const listSources = (signal?: AbortSignal) => get<Schemas['SourceList']>(path('sources'), {}, signal)
 
-export const listIncidents = (query: { state?: string; source?: string; page_token?: string | null }, signal?: AbortSignal) =>
+export const listIncidents = (query: { state?: string | null; source?: string | null; page_token?: string | null }, signal?: AbortSignal) =>
   get<Schemas['IncidentPage']>(path('incidents'), { ...query }, signal)
 
 export const stepIncident = (id: string, body: IncidentBody) => post<Schemas['Outcome']>(path('incidents', id), body)
 
-export const listDeadLetters = (query: { source?: string; page_token?: string | null }, signal?: AbortSignal) =>
+export const listDeadLetters = (query: { source?: string | null; page_token?: string | null }, signal?: AbortSignal) =>
   get<Schemas['DeadLetterPage']>(path('dead-letters'), { ...query }, signal)
 
-export const listAudit = (query: { page_token?: string | null; actor?: string }, signal?: AbortSignal) =>
+export const redrive = (body: Schemas['RedriveBody']) => post<Schemas['Outcome']>(path('dead-letters', 'redrive'), body)
+
+export interface AuditQuery {
+  actor?: string | null
+  action?: string | null
+  resource?: string | null
+  page_token?: string | null
+}
+
+export const listAudit = (query: AuditQuery, signal?: AbortSignal) =>
   get<Schemas['AuditPage']>(path('audit'), { ...query }, signal)
 
 export const verifyAudit = (signal?: AbortSignal) => get<ChainVerdict>(path('audit', 'verify'), {}, signal)

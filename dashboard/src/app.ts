@@ -117,7 +117,7 @@ export class App extends View {
       <div class="frame-tools">
         <sx-pause></sx-pause>
         <button type="button" class="plain" @click=${this.turnTheme} title="Change between light, dark and the system's choice">
-          <span class="sr-only">Colours: </span>${theme()}
+          <span class="wide-only">Theme: </span>${theme()}
         </button>
         <div class="person">
           <strong>${me?.name}</strong>

@@ -10,6 +10,7 @@ export class Load<T> implements ReactiveController {
   problem: Problem | undefined
   loading = false
   private abort: AbortController | undefined
+  private timer = 0
 
   constructor(
     private readonly host: ReactiveControllerHost,
@@ -21,6 +22,8 @@ export class Load<T> implements ReactiveController {
 
   hostDisconnected(): void {
     this.abort?.abort()
+    clearTimeout(this.timer)
+    this.timer = 0
   }
 
   /** Forget what was loaded: it belonged to another subject. */
@@ -28,6 +31,15 @@ export class Load<T> implements ReactiveController {
     this.abort?.abort()
     this.data = undefined
     this.problem = undefined
+  }
+
+  /** Load again after a while; what else asks for it until then is served by the same load. */
+  reloadSoon(ms: number): void {
+    if (this.timer) return
+    this.timer = window.setTimeout(() => {
+      this.timer = 0
+      void this.reload()
+    }, ms)
   }
 
   async reload(): Promise<void> {

@@ -194,6 +194,7 @@ export class StreamClient {
       case 'hello':
         this.attempt = 0
         this.silenceMs = (message.heartbeat_seconds ?? 15) * 1000 * HEARTBEATS_OF_SILENCE
+        this.watch()
         this.become({ state: 'live', since: this.now(), resumed: this.everLive })
         this.everLive = true
         for (const each of this.subscriptions.values()) this.ask(each)

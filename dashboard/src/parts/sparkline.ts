@@ -1,4 +1,4 @@
-import { html, nothing, svg, type TemplateResult } from 'lit'
+import { html, nothing, svg, type SVGTemplateResult, type TemplateResult } from 'lit'
 import { figureText, time } from '../format.ts'
 
 export interface SparkPoint {
@@ -31,9 +31,15 @@ export function sparkline(points: SparkPoint[], unit: string, provisional: boole
       ? svg`<path class="spark-open" d="M${x(end - 1)} ${y(before.value)}L${x(end)} ${y(last.value)}" />`
       : nothing}
     ${last && last.value !== null
-      ? svg`<circle class=${provisional ? 'spark-dot open' : 'spark-dot'} cx=${x(end)} cy=${y(last.value)} r="3" />`
+      ? dot(x(end), y(last.value), provisional)
       : nothing}
   </svg>`
+}
+
+/** A line of no length with a round cap stays a dot however wide the picture is stretched; an open window's is hollow. */
+function dot(x: number, y: number, hollow: boolean): SVGTemplateResult {
+  const place = `M${x} ${y}h0`
+  return svg`<path class="spark-dot" d=${place} />${hollow ? svg`<path class="spark-dot spark-hole" d=${place} />` : nothing}`
 }
 
 function path(points: SparkPoint[], x: (index: number) => number, y: (value: number) => number): string {

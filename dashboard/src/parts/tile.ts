@@ -21,6 +21,7 @@ export class Tile extends View {
   protected override render(): TemplateResult {
     const { kpi } = this
     const headline = this.headline()
+    const [worst] = this.signals
     const state = freshness(
       kpi,
       headline?.recorded_at ?? null,
@@ -29,7 +30,7 @@ export class Tile extends View {
       present(),
     )
     const unlive = state.state === 'stale' || state.state === 'off'
-    return html`<article class="tile ${unlive ? 'unlive' : ''}" aria-labelledby="tile-${kpi.id}">
+    return html`<article class="tile ${unlive ? 'unlive' : ''} ${worst ? `tile-${worst.verdict}` : ''}" aria-labelledby="tile-${kpi.id}">
       <header>
         <h3 id="tile-${kpi.id}"><a href=${href(['kpis', kpi.id])}>${kpi.title}</a></h3>
         ${this.signalBadge()}

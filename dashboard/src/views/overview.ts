@@ -13,6 +13,7 @@ import '../parts/tile.ts'
 /** A tile shows one value of each series; more than this a second is only work. */
 const FRAMES_A_SECOND = 4
 const TREND_POINTS = 48
+const SIGNALS_MS = 2000
 const GRAVITY = ['sustained', 'undecided', 'quality_artefact', 'transient']
 
 /** Everything a leader needs to see first: the objectives, the KPIs, and what is out of its limits. */
@@ -25,14 +26,13 @@ export class Overview extends View {
     (signal) => listSignals({ state: 'open', limit: 500 }, signal),
     ({ stream }) => {
       if (!stream) return
-      const reload = () => this.reloadSignals()
+      const reload = () => this.signals.reloadSoon(SIGNALS_MS)
       this.following.on(stream.channel, stream.cursor, { onFrame: reload, onGap: reload }, 1)
     },
   )
   private readonly objectives = new Load(this, listObjectives)
   private readonly sources = new Load(this, listSources)
   private slow = 0
-  private signalsSoon = 0
 
   override connectedCallback(): void {
     super.connectedCallback()
@@ -48,7 +48,6 @@ export class Overview extends View {
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     clearInterval(this.slow)
-    clearTimeout(this.signalsSoon)
   }
 
   protected override render(): TemplateResult {
@@ -105,14 +104,6 @@ export class Overview extends View {
 
   private unitOf(id: string): string {
     return this.kpis.data?.items.find((kpi) => kpi.id === id)?.unit ?? ''
-  }
-
-  private reloadSignals(): void {
-    if (this.signalsSoon) return
-    this.signalsSoon = window.setTimeout(() => {
-      this.signalsSoon = 0
-      void this.signals.reload()
-    }, 2000)
   }
 
   private followAll(items: Kpi[]): void {

@@ -26,17 +26,11 @@ export class SignalView extends View {
   @property() signal = ''
   @state() private problem: Problem | undefined
   @state() private busy = false
-  private soonTimer = 0
   private readonly following = new Following(this)
   private readonly detail = new Load<SignalDetail>(this, (signal) => readSignal(this.signal, signal), (found) => this.found(found))
   private readonly kpi = new Load<KpiDetail>(this, (signal) => readKpi(this.detail.data?.kpi ?? '', signal), () => void this.excerpt.reload())
   private readonly excerpt = new Load<ObservationPage>(this, (signal) => this.readExcerpt(signal))
   private readonly decisions = new Load(this, (signal) => listDecisions({ signal: this.signal }, signal))
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback()
-    clearTimeout(this.soonTimer)
-  }
 
   protected override willUpdate(changed: PropertyValues): void {
     if (!changed.has('signal')) return
@@ -204,10 +198,8 @@ export class SignalView extends View {
   /** Of what is heard on the channels only this signal's own is of interest. */
   private heard(data: unknown): void {
     const { id, signal } = data as { id?: string; signal?: string }
-    if ((id !== this.signal && signal !== this.signal) || this.soonTimer) return
-    this.soonTimer = window.setTimeout(() => {
-      this.soonTimer = 0
-      void this.reload()
-    }, RELOAD_MS)
+    if (id !== this.signal && signal !== this.signal) return
+    this.detail.reloadSoon(RELOAD_MS)
+    this.decisions.reloadSoon(RELOAD_MS)
   }
 }

@@ -6,6 +6,7 @@ import { Following, present } from '../live.ts'
 import { Load } from '../load.ts'
 import { count, severityMark, VERDICTS, verdictMark } from '../marks.ts'
 import { loopDots } from '../parts/loop.ts'
+import { Pages } from '../pages.ts'
 import { adjust, href, route } from '../router.ts'
 import { empty, loaded } from '../states.ts'
 import { View } from '../view.ts'
@@ -16,18 +17,14 @@ const RELOAD_MS = 1500
 /** Every signal with what it is, how grave, whose, and how far round the loop. */
 @customElement('sx-signals')
 export class Signals extends View {
-  private older: Signal[] = []
-  private next: string | null = null
-  private soonTimer = 0
   private asked = ''
   private readonly following = new Following(this)
   private readonly kpis = new Load(this, listKpis)
-  private readonly list = new Load(
+  private readonly list = new Pages(
     this,
-    (signal) => listSignals({ ...this.filters(), limit: PAGE }, signal),
-    ({ stream, next_page_token }) => {
-      if (!this.older.length) this.next = next_page_token
-      if (stream) this.following.on(stream.channel, stream.cursor, { onFrame: this.changed, onGap: () => void this.list.reload() }, 2)
+    (token, signal) => listSignals({ ...this.filters(), page_token: token, limit: PAGE }, signal),
+    ({ stream }) => {
+      if (stream) this.following.on(stream.channel, stream.cursor, { onFrame: this.changed, onGap: () => void this.list.first.reload() }, 2)
     },
   )
 
@@ -41,12 +38,11 @@ export class Signals extends View {
   override disconnectedCallback(): void {
     super.disconnectedCallback()
     window.removeEventListener('hashchange', this.addressChanged)
-    clearTimeout(this.soonTimer)
   }
 
   protected override render(): TemplateResult {
     return html`<div class="page-head"><h1>Signals</h1></div>
-      ${this.filterBar()} ${loaded(this.list, 10, ({ items }) => this.table([...items, ...this.older]))}`
+      ${this.filterBar()} ${loaded(this.list.first, 10, () => this.table(this.list.items))}`
   }
 
   private filterBar(): TemplateResult {
@@ -76,7 +72,7 @@ export class Signals extends View {
     if (!items.length) {
       return empty('No signals', Object.values(this.filters()).some(Boolean) ? 'None that match these filters.' : 'Every series has kept within its limits.')
     }
-    return html`<p class="quiet" role="status">${count(items.length, 'signal')} shown${this.next ? ', older ones below' : ''}</p>
+    return html`<p class="quiet" role="status">${count(items.length, 'signal')} shown${this.list.complete ? '' : ', older ones below'}</p>
       <div class="cards-on-narrow">
         <table class="list">
           <thead>
@@ -88,7 +84,7 @@ export class Signals extends View {
           <tbody>${items.map((each) => this.row(each))}</tbody>
         </table>
       </div>
-      ${this.next ? html`<button type="button" @click=${() => void this.loadOlder()}>Older signals</button>` : nothing}`
+      ${this.list.moreButton('Older signals')}`
   }
 
   private row(signal: Signal): TemplateResult {
@@ -122,23 +118,8 @@ export class Signals extends View {
     const asked = JSON.stringify(this.filters())
     if (asked === this.asked) return
     this.asked = asked
-    this.older = []
-    this.next = null
-    void this.list.reload()
+    this.list.restart()
   }
 
-  private readonly changed = (): void => {
-    if (this.soonTimer) return
-    this.soonTimer = window.setTimeout(() => {
-      this.soonTimer = 0
-      void this.list.reload()
-    }, RELOAD_MS)
-  }
-
-  private async loadOlder(): Promise<void> {
-    const page = await listSignals({ ...this.filters(), limit: PAGE, page_token: this.next })
-    this.older = [...this.older, ...page.items]
-    this.next = page.next_page_token
-    this.requestUpdate()
-  }
+  private readonly changed = (): void => this.list.first.reloadSoon(RELOAD_MS)
 }

@@ -247,7 +247,11 @@ def _objective(asker: Asker, row: Mapping[str, Any]) -> ObjectiveItem:
         restricted=restricted,
         key_results=[
             KeyResultItem(
-                **{name: result.get(name) for name in KeyResultItem.model_fields if name != "series"},
+                **{
+                    name: result.get(name)
+                    for name in ("id", "title", "kpi", "baseline", "target", "progress")
+                },
+                current=result.get("value"),
                 series=asker.veil.series(result["kpi"], result.get("series") or {}),
             )
             for result in results

@@ -20,9 +20,9 @@ async def record(
     connection: Connection, change: str, fields: dict[str, Any], by: str, now: datetime
 ) -> dict[str, Any]:
     """Store an incident as it is now, and tell of it."""
-    fields = {**fields, "recorded_at": now}
+    fields = {**fields, "recorded_at": now, "by": by}
     await store.put_incident(connection, tuple(fields[name] for name in store.INCIDENT_COLUMNS))
-    event = IncidentChanged.build(**fields, change=change, by=by)
+    event = IncidentChanged.build(**fields, change=change)
     await put(connection, "quality", INCIDENTS.name, event.id, event)
     return event.model_dump(mode="json")
 

@@ -282,8 +282,8 @@ class RedriveBody(Answer):
 
     source: str
     ids: list[str] | None = None
-    where: dict[str, Any] | None = None
-    """Fields of the dead letter that must be equal: `{"stage": "validate"}`."""
+    reason: str | None = None
+    """Only those whose reason holds this text."""
     dry_run: bool = False
 
-    model_config = example(source="departures", ids=["0b7f/1"], where=None, dry_run=True)
+    model_config = example(source="departures", ids=["0b7f/1"], reason=None, dry_run=True)
