@@ -129,7 +129,7 @@ export class App extends View {
   }
 
   private lost(): TemplateResult {
-    return html`<div class="empty"><strong>There is no such screen</strong><a href="#/">To the overview</a></div>`
+    return html`<div class="empty"><h1>There is no such screen</h1><a href="#/">To the overview</a></div>`
   }
 
   private readonly turnTheme = (): void => {

@@ -40,7 +40,7 @@ export function drawInFront(plot: uPlot, marks: ChartMarks): void {
   const { ctx, bbox } = plot
   ctx.save()
   clip(ctx, bbox)
-  ctx.font = `${11 * DPR()}px system-ui, sans-serif`
+  ctx.font = `${11 * DPR()}px ${getComputedStyle(plot.root).fontFamily}`
   for (const threshold of marks.thresholds) drawThreshold(plot, threshold)
   for (const { verdict, from } of marks.signals) {
     drawShape(ctx, verdict, Math.max(bbox.left + 8 * DPR(), plot.valToPos(from, 'x', true)), bbox.top + 14 * DPR())

@@ -4,7 +4,7 @@ import uPlot from 'uplot'
 import type { Observation } from '../api.ts'
 import type { ChartData } from '../chart-data.ts'
 import { summary } from '../chart-data.ts'
-import { digits, figureText, span } from '../format.ts'
+import { figure, figureText, span } from '../format.ts'
 import { statusMark } from '../marks.ts'
 import { go } from '../router.ts'
 import { View } from '../view.ts'
@@ -17,6 +17,15 @@ const HEIGHT = 320
 /** The summary is read out no more often than this, however fast the values move. */
 const SUMMARY_EVERY_MS = 15_000
 const ZOOM = 0.5
+const DAY_S = 86_400
+/** From this distance of ticks (seconds) on: the label, and what is added where a new year, day or minute begins (uPlot's order). */
+const TIME_LABELS: uPlot.Axis.Values = [
+  [DAY_S * 365, '{YYYY}', null, null, null, null, null, null, 1],
+  [DAY_S * 28, '{MMM}', '\n{YYYY}', null, null, null, null, null, 1],
+  [DAY_S, '{D} {MMM}', '\n{YYYY}', null, null, null, null, null, 1],
+  [60, '{HH}:{mm}', '\n{D} {MMM}', null, '\n{D} {MMM}', null, null, null, 1],
+  [1, '{HH}:{mm}:{ss}', '\n{D} {MMM}', null, '\n{D} {MMM}', null, null, null, 1],
+]
 
 /**
  * One series over time. Everything that the pointer can do the keyboard can: the data cursor is a slider whose
@@ -112,7 +121,7 @@ export class Chart extends View {
     const ink = colour('ink-quiet')
     const line = colour('line-value')
     const grid = { stroke: colour('rule'), width: 1 }
-    const font = '12px system-ui, sans-serif'
+    const font = `12px ${getComputedStyle(this).fontFamily}`
     const axis = { stroke: ink, grid, ticks: { ...grid, size: 4 }, font }
     const point = { show: this.points, size: 6, fill: line }
     this.plot = new uPlot(
@@ -124,8 +133,8 @@ export class Chart extends View {
         scales: { x: { time: true } },
         cursor: { y: false, drag: { x: true, y: false, dist: 6 }, points: { size: 8 } },
         axes: [
-          axis,
-          { ...axis, size: 58, values: (_plot, ticks) => ticks.map((tick) => digits(this.scaled(tick))) },
+          { ...axis, values: TIME_LABELS },
+          { ...axis, size: 64, values: (_plot, ticks) => ticks.map((tick) => this.tick(tick)) },
         ],
         bands: [{ series: [2, 1], fill: colour('band') }],
         series: [
@@ -152,8 +161,9 @@ export class Chart extends View {
     this.resizing.observe(place)
   }
 
-  private scaled(value: number): number {
-    return this.unit === 'ratio' || this.unit === 'share' ? value * 100 : value
+  private tick(value: number): string {
+    const { value: text, unit } = figure(value, this.unit)
+    return unit === '%' ? `${text} %` : text
   }
 
   private at(index: number | null): Observation | null {

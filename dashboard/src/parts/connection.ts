@@ -27,12 +27,12 @@ export class ConnectionBanner extends View {
         : nothing
     }
     if (lostAt === null) return nothing
-    return html`<div class="banner banner-lost">
+    return html`<aside class="banner banner-lost" aria-label="Connection">
       ${icon('off')}
       <span role="status">Connection lost. What you see is what was known then, not live.</span>
       <span class="quiet">${this.countdown()}</span>
       <button type="button" @click=${() => live.retryNow()}>Try now</button>
-    </div>`
+    </aside>`
   }
 
   /** Outside the status region: a number that counts down must not be read out every second. */
@@ -48,6 +48,17 @@ export class ConnectionBanner extends View {
 @customElement('sx-pause')
 export class PauseButton extends View {
   protected readonly following = new Following(this)
+  private readonly counted = (): void => this.soon()
+
+  override connectedCallback(): void {
+    super.connectedCallback()
+    live.addEventListener('waiting', this.counted)
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback()
+    live.removeEventListener('waiting', this.counted)
+  }
 
   protected override render(): TemplateResult {
     const paused = live.pausedAt !== null

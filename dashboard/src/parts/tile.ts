@@ -63,7 +63,7 @@ export class Tile extends View {
           href=${whyAddress(latest)}
           aria-label="${kpi.title}: ${value} ${unit}, ${latest.status}. Why this number?"
           title="Why this number?"
-          >${value}<span class="unit">${unit}</span></a
+          >${value} <span class="unit">${unit}</span></a
         >
         ${sparkline(latest.trend, kpi.unit, provisional)}
       </div>
