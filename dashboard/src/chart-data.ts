@@ -69,6 +69,14 @@ export function newestRevisions(observations: Observation[]): Observation[] {
     .filter((observation) => observation.status !== 'retracted')
 }
 
+/** What was expected, in words; empty where nothing was. A band may be open to one side. */
+export function expectedText(band: Pick<Expectation, 'low' | 'high'> | null | undefined, text: (value: number | null) => string): string {
+  if (!band || (band.low === null && band.high === null)) return ''
+  if (band.low === null) return `at most ${text(band.high)}`
+  if (band.high === null) return `at least ${text(band.low)}`
+  return `${text(band.low)} to ${text(band.high)}`
+}
+
 /** One sentence for those who do not see the line. */
 export function summary(data: ChartData, title: string, text: (value: number | null) => string): string {
   const known = data.observations.filter((each): each is Observation => each !== null)

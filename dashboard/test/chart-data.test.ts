@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Expectation, Observation } from '../src/api.ts'
-import { cadence, chartData, newestRevisions, summary } from '../src/chart-data.ts'
+import { cadence, chartData, expectedText, newestRevisions, summary } from '../src/chart-data.ts'
 
 const HOUR = 3600
 const at = (hour: number): string => new Date(Date.UTC(2013, 1, 8, hour)).toISOString()
@@ -58,6 +58,13 @@ describe('what a chart draws', () => {
   it('takes the step of a sliding window, not its length, for the cadence', () => {
     const shape = (kind: string, length: number, every: number | null) => ({ kind, length_seconds: length, every_seconds: every }) as never
     expect([cadence(shape('tumbling', HOUR, null)), cadence(shape('sliding', 24 * HOUR, HOUR)), cadence(shape('session', HOUR, null))]).toEqual([HOUR, HOUR, null])
+  })
+})
+
+describe('what was expected', () => {
+  it('is said in words, for bands open to one side too', () => {
+    const said = (low: number | null, high: number | null): string => expectedText({ low, high }, String)
+    expect([said(1, 2), said(null, 2), said(1, null), said(null, null), expectedText(null, String)]).toEqual(['1 to 2', 'at most 2', 'at least 1', '', ''])
   })
 })
 

@@ -1,7 +1,7 @@
 import { html, nothing, type TemplateResult } from 'lit'
 import { customElement, property, state } from 'lit/decorators.js'
 import type { Observation } from '../api.ts'
-import type { ChartData } from '../chart-data.ts'
+import { type ChartData, expectedText } from '../chart-data.ts'
 import { figureText, percent, span } from '../format.ts'
 import { observationQuality, statusMark } from '../marks.ts'
 import { View } from '../view.ts'
@@ -57,7 +57,7 @@ export class ChartTable extends View {
     return html`<tr>
       <th scope="row">${span(observation.window_start, observation.window_end)}</th>
       <td class="number">${figureText(observation.value, this.unit)}</td>
-      <td>${band?.high == null && band?.low == null ? '—' : `${figureText(band.low, this.unit)} to ${figureText(band.high, this.unit)}`}</td>
+      <td>${expectedText(band, (value) => figureText(value, this.unit)) || '—'}</td>
       <td>${statusMark(observation.status)}</td>
       <td class="number">${observation.count}</td>
       <td class="number">${score === null ? 'not assessed' : percent(score, 1)}</td>

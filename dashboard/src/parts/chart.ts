@@ -3,7 +3,7 @@ import { customElement, property, state } from 'lit/decorators.js'
 import uPlot from 'uplot'
 import type { Observation } from '../api.ts'
 import type { ChartData } from '../chart-data.ts'
-import { summary } from '../chart-data.ts'
+import { expectedText, summary } from '../chart-data.ts'
 import { figure, figureText, span } from '../format.ts'
 import { statusMark } from '../marks.ts'
 import { go } from '../router.ts'
@@ -112,7 +112,10 @@ export class Chart extends View {
 
   private series(): uPlot.AlignedData {
     const { x, low, high, middle, final, open } = this.data
-    return [x, low, high, middle, final, open]
+    // A band that is open to one side is filled from its middle.
+    const bottom = low.map((value, index) => value ?? (high[index] === null ? null : (middle[index] ?? null)))
+    const top = high.map((value, index) => value ?? (low[index] === null ? null : (middle[index] ?? null)))
+    return [x, bottom, top, middle, final, open]
   }
 
   private build(): void {
@@ -166,6 +169,10 @@ export class Chart extends View {
     return unit === '%' ? `${text} %` : text
   }
 
+  private expected(index: number): string {
+    return expectedText(this.data.expectations[index], (value) => figureText(value, this.unit))
+  }
+
   private at(index: number | null): Observation | null {
     return index === null ? null : (this.data.observations[index] ?? null)
   }
@@ -174,14 +181,12 @@ export class Chart extends View {
     const index = this.cursor ?? this.data.x.length - 1
     const observation = this.at(index)
     if (!observation) return html`<span class="readout quiet">No window here: nothing is drawn where nothing is known.</span>`
-    const band = this.data.expectations[index]
+    const expected = this.expected(index)
     return html`<span class="readout">
       <span class="quiet">${span(observation.window_start, observation.window_end)}</span>
       <strong>${figureText(observation.value, this.unit)}</strong>
       ${statusMark(observation.status)}
-      ${band && (band.low !== null || band.high !== null)
-        ? html`<span>expected ${figureText(band.low, this.unit)} to ${figureText(band.high, this.unit)}</span>`
-        : nothing}
+      ${expected ? html`<span>expected ${expected}</span>` : nothing}
       <span class="quiet">${observation.count} events · revision ${observation.revision}</span>
       <a href=${whyAddress(observation)}>Why this number?</a>
     </span>`
@@ -190,13 +195,11 @@ export class Chart extends View {
   private valueText(index: number): string {
     const observation = this.at(index)
     if (!observation) return 'no window here'
-    const band = this.data.expectations[index]
-    const expected =
-      band && band.high !== null ? `, expected ${figureText(band.low, this.unit)} to ${figureText(band.high, this.unit)}` : ''
+    const expected = this.expected(index)
     const signal = this.marks.signals.find((each) => each.covers(observation.window_start))
     return (
       `${span(observation.window_start, observation.window_end)}: ${figureText(observation.value, this.unit)}, ` +
-      `${observation.status}${expected}${signal ? `, signal ${signal.verdict.replace('_', ' ')}` : ''}`
+      `${observation.status}${expected ? `, expected ${expected}` : ''}${signal ? `, signal ${signal.verdict.replace('_', ' ')}` : ''}`
     )
   }
 

@@ -118,9 +118,9 @@ export class KpiView extends View {
     const { value, unit } = figure(newest.value, detail.unit)
     const fresh = freshness(detail, newest.recorded_at, null, live.lostAt !== null, present())
     return html`<div class="headline">
-      <p class="value ${newest.status}">${value}<span class="unit">${unit}</span></p>
+      <p class="value ${newest.status}">${value} <span class="unit">${unit}</span></p>
       <p>${statusMark(newest.status)} <span class="quiet">as of ${time(newest.watermark ?? newest.window_end)}</span></p>
-      <p>${this.address().asOf ? nothing : mark(fresh.state, fresh.words)} ${qualityTriple(observationQuality(newest))}</p>
+      <p>${this.address().asOf ? nothing : html`${mark(fresh.state, fresh.words)}&ensp;`}${qualityTriple(observationQuality(newest))}</p>
     </div>`
   }
 
