@@ -56,6 +56,7 @@ def sustained(mesh: Mesh) -> set[str]:
     return {row[0] for row in rows}
 
 
+@pytest.mark.timeout(1200)
 def test_people_do_in_a_browser_what_the_dashboard_promises(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:

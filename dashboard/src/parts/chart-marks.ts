@@ -42,7 +42,9 @@ export function drawInFront(plot: uPlot, marks: ChartMarks): void {
   clip(ctx, bbox)
   ctx.font = `${11 * DPR()}px ${getComputedStyle(plot.root).fontFamily}`
   for (const threshold of marks.thresholds) drawThreshold(plot, threshold)
-  for (const { verdict, from } of marks.signals) {
+  const { min, max } = plot.scales['x'] ?? {}
+  for (const { verdict, from, until } of marks.signals) {
+    if (min == null || max == null || until <= min || from > max) continue
     drawShape(ctx, verdict, Math.max(bbox.left + 8 * DPR(), plot.valToPos(from, 'x', true)), bbox.top + 14 * DPR())
   }
   for (const { at } of marks.annotations) drawMoment(plot, at, 'A', colour('ink-quiet'))
