@@ -43,6 +43,8 @@ def consumer(settings: ServiceSettings, group: str | None = None, **options: Any
         fetch_max_wait_ms=100,
         max_partition_fetch_bytes=4 * 1024 * 1024,
         session_timeout_ms=10_000,
+        # A topic that is created after the subscription is consumed this much later.
+        metadata_max_age_ms=3_000,
         **options,
     )
 

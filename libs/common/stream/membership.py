@@ -7,7 +7,7 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from libs.common.kafka import consumer
+from libs.common.kafka import Record, consumer
 from libs.common.service import Readiness
 from libs.common.settings import ServiceSettings
 
@@ -15,6 +15,25 @@ log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.3
 """Changes of the subscription come in bursts: wait for the last one."""
+
+
+async def fetch(
+    client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event, *, timeout_ms: int, max_records: int
+) -> list[Record]:
+    """The next records of a partition; none once it is to be given up.
+
+    The client lets no fetch return while the group shares its partitions out anew, and that waits for the
+    owners to let go: an owner that went on waiting for its fetch would never.
+    """
+    fetching = asyncio.ensure_future(client.getmany(tp, timeout_ms=timeout_ms, max_records=max_records))
+    releasing = asyncio.ensure_future(release.wait())
+    try:
+        await asyncio.wait({fetching, releasing}, return_when=asyncio.FIRST_COMPLETED)
+        return [] if release.is_set() else fetching.result().get(tp, [])
+    finally:
+        fetching.cancel()
+        releasing.cancel()
+        await asyncio.gather(fetching, releasing, return_exceptions=True)
 
 
 class Owner(Protocol):

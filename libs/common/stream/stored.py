@@ -20,7 +20,7 @@ from libs.common.service import Readiness
 from libs.common.settings import ServiceSettings
 from libs.common.stream.backoff import Backoff
 from libs.common.stream.dead import Limit, dead_letter
-from libs.common.stream.membership import Membership
+from libs.common.stream.membership import Membership, fetch
 from libs.common.topics import DEAD
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ class StoredLoop:
         expected = await self._seek(client, tp, topic)
         limit, backoff = Limit(), Backoff()
         while not release.is_set():
-            fetched = await client.getmany(tp, timeout_ms=250, max_records=self.max_records)
-            records = fetched.get(tp, [])
+            records = await fetch(client, tp, release, timeout_ms=250, max_records=self.max_records)
             if not records:
                 continue
             try:

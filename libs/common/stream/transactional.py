@@ -20,7 +20,7 @@ from libs.common.kafka import Headers, Record, partition_for, producer
 from libs.common.service import Readiness
 from libs.common.settings import ServiceSettings
 from libs.common.stream.backoff import Backoff
-from libs.common.stream.membership import Membership
+from libs.common.stream.membership import Membership, fetch
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +98,10 @@ class TransactionalLoop:
             while not release.is_set():
                 timeout = int(self.tick_seconds * 1000)
                 began = clock.monotonic()
-                fetched = await client.getmany(tp, timeout_ms=timeout, max_records=self.max_records)
-                await self._step(writer, tp, fetched.get(tp, []), release, backoff)
+                records = await fetch(client, tp, release, timeout_ms=timeout, max_records=self.max_records)
+                if release.is_set():
+                    break
+                await self._step(writer, tp, records, release, backoff)
                 if not release.is_set():
                     lag = (client.highwater(tp) or 0) - await client.position(tp)
                     telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
