@@ -97,6 +97,14 @@ class Catalog:
     def kpi(self, id: str) -> Kpi | None:
         return self._get(Kpi, "kpi", id)
 
+    def sources_of(self, kpi: Kpi) -> tuple[str, ...]:
+        """The sources that a KPI is computed from, through the KPIs that it is over."""
+        if kpi.source is not None:
+            return (kpi.source,)
+        inputs = [self.kpi(id) for id in kpi.over.values()]
+        found = [source for each in inputs if each is not None for source in self.sources_of(each)]
+        return tuple(dict.fromkeys(found))
+
     def rule(self, id: str) -> Rule | None:
         return self._get(Rule, "rule", id)
 

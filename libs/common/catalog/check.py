@@ -146,12 +146,16 @@ def _breaking(source: Source, before: Source) -> Iterator[Fault]:
 
 
 def _kpi(kpi: Kpi, wanted: Catalog) -> Iterator[Fault]:
-    source = wanted.source(kpi.source)
+    source = wanted.source(kpi.source or "")
     if kpi.objective is not None and wanted.objective(kpi.objective) is None:
         known = (each.id for each in wanted.objectives)
         yield "objective", _unknown("objective", kpi.objective, known), "known objective"
     if source is None:
-        yield "source", _unknown("source", kpi.source, (each.id for each in wanted.sources)), "known source"
+        yield (
+            "source",
+            _unknown("source", kpi.source or "", (each.id for each in wanted.sources)),
+            "known source",
+        )
         return
     if source.reference:
         yield "source", f"{source.id} is a reference: it has no events", "events"

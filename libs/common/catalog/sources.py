@@ -26,6 +26,8 @@ class Watermark(Definition):
 
     delay: Duration = timedelta(0)
     idle: Duration = timedelta(seconds=60)
+    ahead: Duration = timedelta(hours=1)
+    """An event later than its arrival by more has a wrong clock: it is set aside and closes no window."""
 
 
 class Freshness(Definition):
@@ -61,6 +63,9 @@ class Source(Named):
     key: tuple[str, ...] = ()
     """The fields that choose the partition; of a reference, its primary key."""
     partitions: int = Field(default=4, ge=1, le=64)
+    format: Literal["avro", "json"] = "avro"
+    """Of the values on `events.<source>`: the Confluent wire format around Avro, or plain JSON objects from
+    producers that write to Kafka themselves."""
     reference: bool = False
     watermark: Watermark = Watermark()
     freshness: Freshness | None = None

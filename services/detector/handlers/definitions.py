@@ -53,7 +53,7 @@ class Definitions:
         kpi = self.catalog.kpi(id)
         assert kpi is not None
         self.parked.pop(id, None)
-        source = self.catalog.source(kpi.source)
+        source = self.catalog.source(kpi.source or "")
         if source is None:
             self.parked[id] = f"there is no source {kpi.source}"
             return None

@@ -56,7 +56,7 @@ class Desk:
                 source.id: {item.name: item.classification for item in source.fields}
                 for source in self.catalog.sources
             }
-            kpi_sources = {kpi.id: kpi.source for kpi in self.catalog.kpis}
+            kpi_sources = {kpi.id: self.catalog.sources_of(kpi) for kpi in self.catalog.kpis}
             self._classes = (self.policy_version, FieldClasses(by_source, kpi_sources))
         return self._classes[1]
 

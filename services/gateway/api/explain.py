@@ -91,7 +91,8 @@ async def _explain(
     limit: int, page_token: str | None, as_of: datetime | None,
 ) -> ObservationExplained:  # fmt: skip
     pool, catalog = asker.desk.pool, asker.desk.catalog
-    source = catalog.source(definition.source)
+    origin = definition.source or ""
+    source = catalog.source(origin)
     parameters = {
         "explain": row["kpi"], "version": row["kpi_version"], "series": row["series_key"],
         "window": row["window_start"], "revision": row["revision"], "limit": limit,
@@ -100,8 +101,8 @@ async def _explain(
     events, last = await explained_events(asker, definition, row, limit, after)
     signals = await signal_rows.resting_on(pool, row)
     decisions = await decision_rows.on_signals(pool, [signal["id"] for signal in signals])
-    results = await rows.rule_results(pool, definition.source, row["window_start"], row["window_end"])
-    incidents = await rows.incidents_at(pool, definition.source, row["recorded_at"])
+    results = await rows.rule_results(pool, origin, row["window_start"], row["window_end"])
+    incidents = await rows.incidents_at(pool, origin, row["recorded_at"])
     named = {rule.id: rule for rule in catalog.rules}
     masks = {
         field.name: asker.rights.transform(field.classification)
@@ -116,7 +117,7 @@ async def _explain(
             OffsetSpan(partition=part["partition"], first=part["first"], last=part["last"]) for part in row["offsets"]
         ],
         events=events.model_copy(update={"next_page_token": asker.next_page(last, parameters)}),
-        schemas=await schemas_of(asker, definition.source, row["schema_ids"]),
+        schemas=await schemas_of(asker, origin, row["schema_ids"]),
         definition=await definition_of(asker, row["kpi"], row["kpi_version"]),
         quality=QualityShown(
             assessed=row["assessed"],
@@ -158,7 +159,7 @@ async def explain_signal(signal: str, asker: SignedIn, as_of: AsOf = None) -> Si
         change for change in await signal_rows.history(pool, signal) if change["recorded_at"] <= moment
     ]
     definition = asker.desk.catalog.kpi(present["kpi"])
-    source = asker.desk.catalog.source(definition.source) if definition else None
+    source = asker.desk.catalog.source(definition.source or "") if definition else None
     answer = SignalExplained(
         signal=listed,
         history=[show_signal(asker, change) for change in history],

@@ -62,15 +62,13 @@ def show_observation(asker: Asker, row: Mapping[str, Any]) -> ObservationItem:
 def shape(kpi: Kpi) -> WindowShape:
     """The KPI's window in seconds."""
     window = kpi.window
-    kind: Literal["tumbling", "sliding", "session"] = (
-        "tumbling" if window.tumbling else "sliding" if window.sliding else "session"
-    )
     length = window.tumbling or window.sliding or window.session
-    assert length is not None, "the model holds that one is set"
     return WindowShape(
-        kind=kind,
-        length_seconds=int(length.total_seconds()),
+        kind=window.kind,
+        length_seconds=int(length.total_seconds()) if length else None,
         every_seconds=int(window.every.total_seconds()) if window.every else None,
+        calendar=window.calendar,
+        zone=window.zone if window.calendar else None,
     )
 
 
@@ -91,8 +89,8 @@ async def _summaries(asker: Asker, kpis: Sequence[Kpi], series_limit: int, trend
                 **_words(kpi),
                 window=shape(kpi),
                 version=versions[kpi.id],
-                freshness=_freshness(mine, health.get(kpi.source)),
-                quality=_quality(mine, health.get(kpi.source)),
+                freshness=_freshness(mine, _worst_health(catalog.sources_of(kpi), health)),
+                quality=_quality(mine, _worst_health(catalog.sources_of(kpi), health)),
                 latest=[_latest(asker, row, trends) for row in mine],
                 series_total=totals.get(kpi.id, 0),
                 open_signals=signals.get(kpi.id, 0),
@@ -102,8 +100,30 @@ async def _summaries(asker: Asker, kpis: Sequence[Kpi], series_limit: int, trend
     return found
 
 
+def _worst_health(
+    sources: Sequence[str], health: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """A value is as fresh and as good as the worst of its sources; unknown if one of them is."""
+    found = [health.get(source) for source in sources]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found) or not known:
+        return None
+    return min(known, key=lambda each: (bool(each["fresh"]), each["score"] or 0.0))
+
+
 def _words(kpi: Kpi) -> dict[str, Any]:
-    names = ("id", "title", "description", "owner", "unit", "good", "objective", "source", "latency_class")
+    names = (
+        "id",
+        "title",
+        "description",
+        "owner",
+        "unit",
+        "good",
+        "objective",
+        "source",
+        "over",
+        "latency_class",
+    )
     return {name: getattr(kpi, name) for name in names} | {
         "by": list(kpi.by),
         "departments": list(kpi.departments),

@@ -1,6 +1,6 @@
 """Access decisions: pure functions of the policies in force and the principal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import get_args
@@ -85,15 +85,16 @@ class FieldClasses:
     """The class of every field, by source; compiled once per catalog."""
 
     by_source: Mapping[str, Mapping[str, Classification]]
-    kpi_sources: Mapping[str, str]
+    kpi_sources: Mapping[str, Sequence[str]]
 
     def of(self, source: str | None, field: str) -> Classification:
         """The class of one field; what no definition names is of the strictest."""
         return self.by_source.get(source or "", {}).get(field, STRICTEST)
 
     def of_kpi(self, kpi: str, dimension: str) -> Classification:
-        """A dimension takes the class of its source field."""
-        return self.of(self.kpi_sources.get(kpi), dimension)
+        """A dimension takes the class of its source field; the strictest, where it comes of several sources."""
+        found = [self.of(source, dimension) for source in self.kpi_sources.get(kpi, ())]
+        return max(found, key=CLASSES.index) if found else STRICTEST
 
     def anywhere(self, field: str) -> Classification | None:
         """The strictest class that any source gives a field of this name; None if none has it."""

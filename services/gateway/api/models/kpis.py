@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from libs.common.events import Series, Severity, Status
 from services.gateway.api.models.common import Answer, Paged, StreamPosition, example
 
@@ -92,11 +94,14 @@ class LatestItem(ObservationItem):
 
 
 class WindowShape(Answer):
-    kind: Literal["tumbling", "sliding", "session"]
-    length_seconds: int
-    """Of a session: the gap that ends it."""
+    kind: Literal["tumbling", "sliding", "session", "calendar", "each"]
+    length_seconds: int | None
+    """Of a session: the gap that ends it. None where the calendar says it, and for single events."""
     every_seconds: int | None
     """Of a sliding window: the distance of one start to the next."""
+    calendar: str | None = None
+    """Of a calendar window: day, business_day, week, month, quarter or year, local to `zone`."""
+    zone: str | None = None
 
 
 class KpiFreshness(Answer):
@@ -128,7 +133,9 @@ class KpiSummary(Answer):
     unit: str
     good: Literal["up", "down", "none"]
     objective: str | None
-    source: str
+    source: str | None
+    over: dict[str, str] = Field(default_factory=dict)
+    """Instead of a source: the KPIs that this one is computed from, by the names it gives them."""
     latency_class: str
     window: WindowShape
     by: list[str]
