@@ -93,8 +93,8 @@ class FieldClasses:
 
     def of_kpi(self, kpi: str, dimension: str) -> Classification:
         """A dimension takes the class of its source field; the strictest, where it comes of several sources."""
-        found = [self.of(source, dimension) for source in self.kpi_sources.get(kpi, ())]
-        return max(found, key=CLASSES.index) if found else STRICTEST
+        found = [CLASSES.index(self.of(source, dimension)) for source in self.kpi_sources.get(kpi, ())]
+        return CLASSES[max(found)] if found else STRICTEST
 
     def anywhere(self, field: str) -> Classification | None:
         """The strictest class that any source gives a field of this name; None if none has it."""
