@@ -68,19 +68,20 @@ class Registry:
             self.schemas[id] = json.loads(answer.json()["schema"])
         return self.schemas[id]
 
-    async def versions(self, subject: str) -> dict[int, int]:
-        """Schema id → version under the subject; empty if there is no such subject."""
+    async def places(self, id: int) -> list[tuple[str, int]]:
+        """(subject, version) under which the schema is known, of our prefix; empty if there is no such id."""
         try:
-            numbers = (await self.http.get(f"/subjects/{self.prefix}{subject}/versions")).json()
+            answer = await self.http.get(f"/schemas/ids/{id}/versions")
         except Problem as problem:
             if problem.status == 404:
-                return {}
+                return []
             raise
-        found = {}
-        for number in numbers:
-            answer = (await self.http.get(f"/subjects/{self.prefix}{subject}/versions/{number}")).json()
-            found[int(answer["id"])] = number
-        return found
+        found = [(str(each["subject"]), int(each["version"])) for each in answer.json()]
+        return [
+            (subject.removeprefix(self.prefix), version)
+            for subject, version in found
+            if subject.startswith(self.prefix)
+        ]
 
     async def incompatibilities(self, subject: str, schema: dict[str, Any]) -> list[str]:
         """Why the registry would refuse the schema as the subject's next version; [] if it would take it."""

@@ -24,6 +24,12 @@ _SYNC = bytes(16)
 INDEX = "__index"
 SCHEMA_ID = "__schema_id"
 
+DTYPES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "string": pl.String, "int": pl.Int32, "long": pl.Int64, "double": pl.Float64, "boolean": pl.Boolean,
+    "timestamp": pl.Datetime("ms", "UTC"), "date": pl.Date,
+}  # fmt: skip
+"""The columns that Avro gives for each field type."""
+
 
 class Codec:
     """One schema, parsed once."""

@@ -18,6 +18,7 @@ from libs.common.events import CatalogEntry
 from libs.common.http import operations
 from libs.common.kafka import ensure_topics, producer
 from libs.common.migrate import READER, lay_ground
+from libs.common.registry import Registry
 from libs.common.service import Health, run, serve
 from libs.common.topics import used_by
 from services.gateway.api import VERSION, create_app
@@ -81,6 +82,7 @@ async def main(settings: Settings) -> None:
     health = Health()
     connections = await pool(settings, "gateway", role=READER, size=16)
     redis, writer = cache(settings), producer(settings)
+    registry = Registry(settings)
     await writer.start()
     follower = Follower(settings, health.part("catalog"))
     secret = kept(settings.pseudonym_key, secrets.token_bytes(32))
@@ -93,7 +95,7 @@ async def main(settings: Settings) -> None:
     )  # fmt: skip
     desk = Desk(
         settings=settings, catalog=follower.catalog, pool=connections, redis=redis, windows=windows,
-        commands=inside, audit=Audit(AuditSender(settings, writer).send, clock.now, new_id), identity=identity,
+        commands=inside, registry=registry, audit=Audit(AuditSender(settings, writer).send, clock.now, new_id), identity=identity,
         people=People(settings.people), seal=Seal(secret), secret=secret, now=clock.now, new_id=new_id,
         build=VERSION, loaded=follower.loaded.is_set,
     )  # fmt: skip
@@ -114,6 +116,7 @@ async def main(settings: Settings) -> None:
     finally:
         await writer.stop()
         await redis.aclose()
+        await registry.close()
         await outside.aclose()
         await inside.aclose()
         await connections.close()

@@ -16,7 +16,7 @@ from libs.common.rules import references_of, verdicts
 from libs.common.settings import ServiceSettings
 from libs.common.stream import Limit, Output, dead_letter
 from libs.common.topics import DEAD, EVENTS, PARTIALS
-from libs.common.wire import INDEX, decode
+from libs.common.wire import DTYPES, INDEX, decode
 from services.detector.core.combine import OFFSET, TIME, partials, split
 from services.detector.core.definitions import CompiledKpi, milliseconds
 from services.detector.core.merge import to_bytes
@@ -154,10 +154,3 @@ class Combine:
             return []
         state.idle = True
         return self._marks(tp, source, None, idle=True)
-
-
-DTYPES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "string": pl.String, "int": pl.Int32, "long": pl.Int64, "double": pl.Float64, "boolean": pl.Boolean,
-    "timestamp": pl.Datetime("ms", "UTC"), "date": pl.Date,
-}  # fmt: skip
-"""The columns that Avro gives for each field type."""

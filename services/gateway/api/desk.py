@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from libs.common.catalog import Catalog
 from libs.common.catalog.models import Classification
+from libs.common.registry import Registry
 from services.gateway.api.auditing import Audit
 from services.gateway.api.identity import Identity
 from services.gateway.api.people import People
@@ -30,6 +31,7 @@ class Desk:
     redis: Redis
     windows: Windows
     commands: httpx.AsyncClient
+    registry: Registry
     audit: Audit
     identity: Identity
     people: People

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import yaml
 from fastapi import APIRouter, Query
 
-from libs.common.catalog import Kpi
 from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.decisions import (
     evidence_for,
@@ -16,7 +15,7 @@ from services.gateway.api.decisions import (
     show_evidence,
     visible_decision,
 )
-from services.gateway.api.explained import explained_events, schemas_of
+from services.gateway.api.explained import explained_events, how_made, schemas_of
 from services.gateway.api.kpis import show_observation
 from services.gateway.api.models.explain import (
     DecisionExplained,
@@ -43,10 +42,16 @@ router = APIRouter(prefix="/v1/explain", tags=["explain"], responses=RESPONSES)
 AsOf = Annotated[datetime | None, Query(description="As known at this moment; default: now")]
 
 
-async def definition_of(asker: Asker, kpi: str, version: int) -> DefinitionShown | None:
-    """The text of one version of a KPI's definition."""
-    row = await catalog_rows.version(asker.desk.pool, "kpi", kpi, version)
-    if row is None or row["definition"] is None:
+async def definition_of(asker: Asker, kpi: str, version: int) -> Mapping[str, Any] | None:
+    """One version of a KPI's definition, as the catalog keeps it."""
+    return await catalog_rows.version(asker.desk.pool, "kpi", kpi, version)
+
+
+def show_definition(
+    asker: Asker, kpi: str, version: int, row: Mapping[str, Any] | None
+) -> DefinitionShown | None:
+    """Its text."""
+    if row is None:
         return None
     shown = asker.veil.definition("kpi", row["definition"])
     return DefinitionShown(
@@ -82,33 +87,27 @@ async def explain_observation(
     if not chosen:
         raise not_found(f"observation of {kpi} at {window_start.isoformat()}")
     row = chosen[-1]
-    answer = await _explain(asker, definition, row, found, limit, page_token, as_of)
+    answer = await _explain(asker, row, found, limit, page_token, as_of)
     return await asker.answer(answer, "explain observation", f"kpis/{kpi}")
 
 
 async def _explain(
-    asker: Asker, definition: Kpi, row: Mapping[str, Any], found: Sequence[Mapping[str, Any]],
-    limit: int, page_token: str | None, as_of: datetime | None,
+    asker: Asker, row: Mapping[str, Any], found: Sequence[Mapping[str, Any]], limit: int, page_token: str | None,
+    as_of: datetime | None,
 ) -> ObservationExplained:  # fmt: skip
-    pool, catalog = asker.desk.pool, asker.desk.catalog
-    origin = definition.source or ""
-    source = catalog.source(origin)
+    pool = asker.desk.pool
     parameters = {
         "explain": row["kpi"], "version": row["kpi_version"], "series": row["series_key"],
         "window": row["window_start"], "revision": row["revision"], "limit": limit,
     }  # fmt: skip
     after = asker.open_page(page_token, parameters)
-    events, last = await explained_events(asker, definition, row, limit, after)
+    definition = await definition_of(asker, row["kpi"], row["kpi_version"])
+    if definition is None:
+        raise not_found(f"version {row['kpi_version']} of the definition of {row['kpi']}")
+    made = await how_made(asker, definition["definition"], row["recorded_at"])
+    events, last = await explained_events(asker, made, row, limit, after)
     signals = await signal_rows.resting_on(pool, row)
     decisions = await decision_rows.on_signals(pool, [signal["id"] for signal in signals])
-    results = await rows.rule_results(pool, origin, row["window_start"], row["window_end"])
-    incidents = await rows.incidents_at(pool, origin, row["recorded_at"])
-    named = {rule.id: rule for rule in catalog.rules}
-    masks = {
-        field.name: asker.rights.transform(field.classification)
-        for field in (source.fields if source else ())
-        if asker.rights.transform(field.classification) != "clear"
-    }
     trace = (row["traceparent"] or "").split("-")
     return ObservationExplained(
         observation=show_observation(asker, row),
@@ -117,30 +116,44 @@ async def _explain(
             OffsetSpan(partition=part["partition"], first=part["first"], last=part["last"]) for part in row["offsets"]
         ],
         events=events.model_copy(update={"next_page_token": asker.next_page(last, parameters)}),
-        schemas=await schemas_of(asker, origin, row["schema_ids"]),
-        definition=await definition_of(asker, row["kpi"], row["kpi_version"]),
-        quality=QualityShown(
-            assessed=row["assessed"],
-            suspect=row["suspect"],
-            suspect_share=row["suspect"] / row["assessed"] if row["assessed"] else None,
-            completeness=row["completeness"],
-            worst=row["worst"],
-            rules=[
-                RuleVerdict(
-                    rule=name, title=named[name].title if name in named else name,
-                    severity=named[name].severity if name in named else "warning",
-                    assessed=counts[0], violations=counts[1],
-                )
-                for name, counts in results.items()
-            ],
-            incidents=incidents,
-        ),
-        masks=masks,
+        schemas=await schemas_of(asker, made, row["schema_ids"]),
+        definition=show_definition(asker, row["kpi"], row["kpi_version"], definition),
+        quality=await _quality(asker, made.source.id, row),
+        masks=_masks(asker, made.source.id),
         signals=[show_signal(asker, signal) for signal in signals],
         decisions=[await show_decision(asker, decision) for decision in decisions],
         trace_id=trace[1] if len(trace) == 4 else None,
         as_of=as_of or asker.desk.now(),
     )  # fmt: skip
+
+
+async def _quality(asker: Asker, source: str, row: Mapping[str, Any]) -> QualityShown:
+    """What the rules found: on the value's own events, and in the hours that its window touches."""
+    pool, catalog = asker.desk.pool, asker.desk.catalog
+    results = await rows.rule_results(pool, source, row["window_start"], row["window_end"])
+    verdicts = []
+    for id, (assessed, violations) in results.items():
+        rule = catalog.rule(id)
+        title, severity = (rule.title, rule.severity) if rule else (id, "warning")
+        verdicts.append(
+            RuleVerdict(rule=id, title=title, severity=severity, assessed=assessed, violations=violations)
+        )
+    return QualityShown(
+        assessed=row["assessed"],
+        suspect=row["suspect"],
+        suspect_share=row["suspect"] / row["assessed"] if row["assessed"] else None,
+        completeness=row["completeness"],
+        worst=row["worst"],
+        rules=verdicts,
+        incidents=await rows.incidents_at(pool, source, row["recorded_at"]),
+    )
+
+
+def _masks(asker: Asker, source: str) -> dict[str, str]:
+    """Field → how the asker sees it, where that is not clear."""
+    fields = asker.desk.classes.by_source.get(source, {})
+    shown = {name: asker.rights.transform(classification) for name, classification in fields.items()}
+    return {name: transform for name, transform in shown.items() if transform != "clear"}
 
 
 @router.get("/signals/{signal}")
@@ -159,21 +172,17 @@ async def explain_signal(signal: str, asker: SignedIn, as_of: AsOf = None) -> Si
         change for change in await signal_rows.history(pool, signal) if change["recorded_at"] <= moment
     ]
     definition = asker.desk.catalog.kpi(present["kpi"])
-    source = asker.desk.catalog.source(definition.source or "") if definition else None
+    written = await definition_of(asker, row["kpi"], row["kpi_version"])
     answer = SignalExplained(
         signal=listed,
         history=[show_signal(asker, change) for change in history],
         observations=[
             show_observation(asker, one) for one in await signal_rows.windows_of(pool, row, moment)
         ],
-        definition=await definition_of(asker, row["kpi"], row["kpi_version"]),
+        definition=show_definition(asker, row["kpi"], row["kpi_version"], written),
         loop=LoopStamps(**{name: loop[name] for name in LoopStamps.model_fields}) if loop else None,
         decisions=[await show_decision(asker, one) for one in await decision_rows.on_signals(pool, [signal])],
-        masks={
-            field.name: asker.rights.transform(field.classification)
-            for field in (source.fields if source else ())
-            if asker.rights.transform(field.classification) != "clear"
-        },
+        masks=_masks(asker, definition.source) if definition else {},
         as_of=moment,
     )
     return await asker.answer(answer, "explain signal", f"signals/{signal}")

@@ -1,18 +1,177 @@
-"""The raw events of a number, found again and counted again."""
+"""The raw events of a number: found again from the archive, counted again, and shown to the asker."""
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from libs.common.catalog import Kpi
+import httpx
+
+from libs.common.catalog import Kpi, Source
+from libs.common.errors import Problem
+from libs.common.expressions import Predicate, predicate
+from libs.common.topics import EVENTS
 from services.gateway.api.asking import Asker
-from services.gateway.api.models.explain import ExplainedEvents, SchemaShown
+from services.gateway.api.models.explain import ExplainedEvents, RawEvent, SchemaShown
+from services.gateway.api.problems import not_found
+from services.gateway.core.provenance import Counted, Found, compare, frame_of, in_ranges, late_in, taken
+from services.gateway.store import catalog as catalog_rows
+from services.gateway.store import provenance as rows
+
+log = logging.getLogger(__name__)
+
+Row = Mapping[str, Any]
+_CHUNK = 5_000
+"""Events read at a time where there are too many to read at once."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """How an observation was made: the definitions that were in force then."""
+
+    kpi: Kpi
+    source: Source
+    where: Predicate | None
+    contracts: Mapping[int, int]
+    """Schema id → the newest version of the source that writes it."""
+
+
+async def how_made(asker: Asker, definition: Row, recorded_at: datetime) -> Made:
+    """The KPI's definition, with its source as it was at `recorded_at`."""
+    kpi = Kpi.model_validate(definition)
+    versions = await catalog_rows.versions_at(asker.desk.pool, "source", kpi.source, recorded_at)
+    if not versions:
+        raise not_found(f"definition of source {kpi.source} as of {recorded_at.isoformat()}")
+    source = Source.model_validate(versions[0]["definition"])
+    contracts: dict[int, int] = {}
+    for version in versions:
+        contracts.setdefault(version["schema_id"], version["version"])
+    where = predicate(kpi.where, source.field_types) if kpi.where is not None else None
+    return Made(kpi, source, where, contracts)
 
 
 async def explained_events(
-    asker: Asker, kpi: Kpi, row: Mapping[str, Any], limit: int, after: list[Any] | None
-) -> tuple[ExplainedEvents, list[Any] | None]:
-    raise NotImplementedError
+    asker: Asker, made: Made, row: Row, limit: int, after: list[int] | None
+) -> tuple[ExplainedEvents, list[int] | None]:
+    """The count, and the page beyond `after` = [partition, offset]; and the end of the page if there is another."""
+    pool, most = asker.desk.pool, asker.desk.settings.explain_scan
+    place = (after[0], after[1]) if after else (-1, -1)
+    late = await rows.late(pool, row)
+    asked = _asked(made, row)
+    # A run of late events is known by its first event, which may lie before the session.
+    runs = late if made.kpi.window.session else []
+    start = min([asked.start, *(run["window_start"] for run in runs)])
+    read = await rows.events(pool, replace(asked, start=start), most)
+    if read is None:
+        counted = None
+        page = await _beyond(asker, made, row, asked, place, limit + 1)
+    else:
+        members, counted = _counted(made, row, read, runs)
+        page = [one for one in members if _place(one) > place][: limit + 1]
+    explained = ExplainedEvents(
+        source=made.source.id,
+        matched=counted.matched if counted else None,
+        count=row["count"],
+        agrees=counted.agrees if counted else None,
+        note=_note(counted, most),
+        late=sum(one["count"] for one in late if one["window_start"] >= asked.start),
+        outside=counted.outside if counted else None,
+        scanned=most if read is None else len(read),
+        items=[show_event(asker, made.source, one) for one in page[:limit]],
+        next_page_token=None,
+    )
+    return explained, list(_place(page[limit - 1])) if len(page) > limit else None
 
 
-async def schemas_of(asker: Asker, source: str, ids: Sequence[int]) -> list[SchemaShown]:
-    raise NotImplementedError
+def _asked(made: Made, row: Row) -> rows.Asked:
+    """Events of the window; text dimensions are compared by the database, the rest when they are read."""
+    types = made.source.field_types
+    texts = {name: value for name, value in row["series"].items() if types.get(name) == "string"}
+    return rows.Asked(made.source.id, row["window_start"], row["window_end"], texts)
+
+
+def _place(event: Row) -> tuple[int, int]:
+    return event["partition"], event["offset"]
+
+
+def _taken(made: Made, row: Row, read: Sequence[Row]) -> list[Row]:
+    """Those that the definition takes for the series."""
+    frame = frame_of([event["data"] for event in read], made.source.field_types)
+    marks = taken(frame, made.where, row["series"])
+    return [event for event, mark in zip(read, marks, strict=True) if mark]
+
+
+def _counted(made: Made, row: Row, read: Sequence[Row], runs: Sequence[Row]) -> tuple[list[Row], Counted]:
+    """The events of the number, and their count held against what it says."""
+    events = _taken(made, row, read)
+    gap = made.kpi.window.session
+    set_aside = (
+        late_in([Found(_place(one), one["event_time"]) for one in events], runs, gap) if gap else set()
+    )
+    inside = [one for one in events if one["event_time"] >= row["window_start"]]
+    members = [
+        one for one in inside if in_ranges(_place(one), row["offsets"]) and _place(one) not in set_aside
+    ]
+    places = [_place(one) for one in members]
+    return members, compare(places, len(inside) - len(members), row["offsets"], row["count"])
+
+
+async def _beyond(
+    asker: Asker, made: Made, row: Row, asked: rows.Asked, place: tuple[int, int], limit: int
+) -> list[Row]:
+    """Up to `limit` events beyond a place, of a window that is too large to be read whole."""
+    found: list[Row] = []
+    for span in sorted(row["offsets"], key=lambda span: span["partition"]):
+        if span["partition"] < place[0]:
+            continue
+        at = place[1] if span["partition"] == place[0] else -1
+        while len(found) < limit:
+            read = await rows.events_after(asker.desk.pool, asked, span, at, _CHUNK)
+            found += _taken(made, row, read)
+            if len(read) < _CHUNK:
+                break
+            at = read[-1]["offset"]
+    return found[:limit]
+
+
+def _note(counted: Counted | None, most: int) -> str | None:
+    if counted is None:
+        return f"more than {most:,} events: they can be looked through, but were not counted again"
+    if counted.agrees is None:
+        return "not every event of the number is in the archive: some are on their way, or were disposed of"
+    return None
+
+
+def show_event(asker: Asker, source: Source, event: Row) -> RawEvent:
+    """One event, masked. Its key and id are made of fields: they are masked as these are."""
+    veil = asker.veil
+    document: dict[str, Any] = json.loads(event["data"])
+    data, masked = veil.event(source.id, document)
+    key, id = event["key"], event["event_id"]
+    if veil.hidden_fields(source.id, dict.fromkeys(source.key)):
+        key = None
+    if source.event_id is not None and id is not None:
+        id = veil.value(source.id, source.event_id, id)
+    names = ("partition", "offset", "event_time", "schema_id", "receipt", "ingested_at", "trace_id")
+    return RawEvent(**{name: event[name] for name in names}, key=key, event_id=id, data=data, masked=masked)
+
+
+async def schemas_of(asker: Asker, made: Made, ids: Sequence[int]) -> list[SchemaShown]:
+    """The schemas that the events were written with: subject and version as the registry knows them."""
+    return [
+        SchemaShown(schema_id=id, subject=subject, version=version, contract_version=made.contracts.get(id))
+        for id in sorted(ids)
+        for subject, version in await _registered(asker, made.source.id, id)
+    ]
+
+
+async def _registered(asker: Asker, source: str, id: int) -> list[tuple[str, int | None]]:
+    subject = f"{EVENTS.of(source)}-value"
+    try:
+        places = await asker.desk.registry.places(id)
+    except (Problem, httpx.HTTPError) as error:
+        log.warning("the registry does not answer", extra={"fields": {"schema": id, "error": str(error)}})
+        places = []
+    return [place for place in places if place[0] == subject] or [(subject, None)]

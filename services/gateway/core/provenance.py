@@ -1,23 +1,113 @@
-"""The events of a window: those of its offset ranges and times that the KPI's definition takes."""
+"""The events of a number, found again.
 
-from collections.abc import Mapping, Sequence
+A window's value was made of the events that lie in its offset ranges, have a time in the window, satisfy the
+definition and belong to the series, without those that were set aside as too late. Partitions are read in order
+and a window that is closed takes nothing more, so whatever came too late for a tumbling or sliding window lies
+beyond its ranges. Two sessions that a late event lay between can still grow together, so that it then lies within
+their ranges: of sessions, the events set aside are worked out from the record of them (`late_in`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+import polars as pl
 
-def canonical_dimension(value: Any) -> str | None:
-    """A dimension value as series carry it (text)."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+from libs.common.expressions import FieldTypes, Predicate
+from libs.common.wire import DTYPES
 
+Place = tuple[int, int]
+"""Partition and offset."""
 
-def belongs(data: Mapping[str, Any], series: Mapping[str, str | None]) -> bool:
-    """Whether an event's dimension values are the series' own."""
-    return all(canonical_dimension(data.get(name)) == value for name, value in series.items())
+_TEXTS = ("timestamp", "date")
 
 
-def left_out(rows: Sequence[Mapping[str, Any]], late: set[tuple[int, int]]) -> list[Mapping[str, Any]]:
-    """The rows without those that were set aside as too late."""
-    return [row for row in rows if (row["partition"], row["offset"]) not in late]
+@dataclass(frozen=True)
+class Found:
+    """One event of the archive that a definition takes for a series."""
+
+    place: Place
+    time: datetime
+
+
+def frame_of(documents: Sequence[str], types: FieldTypes) -> pl.DataFrame:
+    """Events as the archive keeps them (JSON objects) as the detector read them: a column per field, typed.
+
+    A field that an event lacks is null; one that the source does not define is left out.
+    """
+    schema = {name: pl.String if kind in _TEXTS else DTYPES[kind] for name, kind in types.items()}
+    if not documents:
+        return pl.DataFrame(schema={name: DTYPES[kind] for name, kind in types.items()})
+    frame = pl.read_ndjson("\n".join(documents).encode(), schema=schema)
+    times = [
+        pl.col(name).str.to_datetime(time_unit="ms", time_zone="UTC")
+        if kind == "timestamp"
+        else pl.col(name).str.to_date()
+        for name, kind in types.items()
+        if kind in _TEXTS
+    ]
+    return frame.with_columns(times)
+
+
+def taken(frame: pl.DataFrame, where: Predicate | None, series: Mapping[str, str | None]) -> list[bool]:
+    """For each event whether `where` holds of it and its dimensions are those of the series."""
+    tests = [
+        pl.col(name).cast(pl.String).eq_missing(pl.lit(value, pl.String)) for name, value in series.items()
+    ]
+    if where is not None:
+        tests.append(where.polars().fill_null(False))
+    if not tests:
+        return [True] * frame.height
+    found: list[bool] = frame.select(pl.all_horizontal(tests).alias("taken"))["taken"].to_list()
+    return found
+
+
+def in_ranges(place: Place, spans: Iterable[Mapping[str, int]]) -> bool:
+    return any(span["partition"] == place[0] and span["first"] <= place[1] <= span["last"] for span in spans)
+
+
+def late_in(found: Iterable[Found], late: Iterable[Mapping[str, Any]], gap: timedelta) -> set[Place]:
+    """The events that were set aside, of sessions with this gap.
+
+    Each record of `late` tells of one run of events of one batch: its first time, and the offsets it lies between.
+    Of the events between those offsets the run is what follows its first time without a gap.
+    """
+    ordered = sorted(found, key=lambda one: one.time)
+    places: set[Place] = set()
+    for record in late:
+        reach: datetime = record["window_start"]
+        for one in ordered:
+            if one.time < record["window_start"] or not in_ranges(one.place, (_span(record),)):
+                continue
+            if one.time - reach >= gap:
+                break
+            reach = one.time
+            places.add(one.place)
+    return places
+
+
+def _span(record: Mapping[str, Any]) -> Mapping[str, int]:
+    return {name: record[name] for name in ("partition", "first", "last")}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The comparison of a number's count with the events found again."""
+
+    matched: int
+    agrees: bool | None
+    """None: an end of the offset ranges is not in the archive, so the two cannot be compared."""
+    outside: int
+    """Events of the window that are not in the number."""
+
+
+def compare(
+    members: Sequence[Place], outside: int, spans: Sequence[Mapping[str, int]], count: int
+) -> Counted:
+    """Hold `count` against the members found. The first and last offset of a range are events of the number."""
+    if len(members) == count:
+        return Counted(count, True, outside)
+    held = set(members)
+    ends = {(span["partition"], span[end]) for span in spans for end in ("first", "last")}
+    return Counted(len(members), False if ends <= held else None, outside)

@@ -1,49 +1,86 @@
 """The events of a window, as archived, and what was known about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import asyncpg
 
 
-async def events(
-    pool: asyncpg.Pool,
-    source: str,
-    offsets: Sequence[Mapping[str, int]],
-    start: datetime,
-    end: datetime,
-    limit: int,
-) -> list[Mapping[str, Any]]:
-    """Events in the offset ranges whose time lies in [start, end), by partition and offset."""
+@dataclass(frozen=True)
+class Asked:
+    """Which events of a source: by event time in [start, end), and by what they hold in text fields."""
+
+    source: str
+    start: datetime
+    end: datetime
+    texts: Mapping[str, str | None]
+
+
+_EVENT = """
+    partition, "offset", event_time, event_id, key, schema_id, receipt, ingested_at, trace_id, data::text as data
+"""
+_ASKED = """
+    source = $1 and event_time >= $2 and event_time < $3 and not exists (
+        select from unnest($4::text[], $5::text[]) as wanted(name, value)
+         where data->>wanted.name is distinct from wanted.value
+    )
+"""
+
+
+def _given(asked: Asked) -> tuple[Any, ...]:
+    return asked.source, asked.start, asked.end, list(asked.texts), list(asked.texts.values())
+
+
+async def events(pool: asyncpg.Pool, asked: Asked, most: int) -> list[Mapping[str, Any]] | None:
+    """All events asked for, by partition and offset; None if there are more than `most`. `data` is JSON text."""
     rows: list[Mapping[str, Any]] = await pool.fetch(
-        """
-        select e.partition, e."offset", e.event_time, e.event_id, e.key, e.schema_id, e.receipt, e.ingested_at,
-               e.trace_id, e.data
-          from unnest($2::int[], $3::bigint[], $4::bigint[]) as span(partition, first, last)
-          join read.events e
-            on e.source = $1 and e.partition = span.partition and e."offset" between span.first and span.last
-         where e.source = $1 and e.event_time >= $5 and e.event_time < $6
-         order by e.partition, e."offset" limit $7
+        f"select {_EVENT} from read.events where {_ASKED} limit $6", *_given(asked), most + 1
+    )
+    return sorted(rows, key=_place) if len(rows) <= most else None
+
+
+def _place(row: Mapping[str, Any]) -> tuple[int, int]:
+    return row["partition"], row["offset"]
+
+
+async def events_after(
+    pool: asyncpg.Pool, asked: Asked, span: Mapping[str, int], after: int, limit: int
+) -> list[Mapping[str, Any]]:
+    """Events asked for in one offset range beyond the offset `after`, in order."""
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        f"""
+        select {_EVENT} from read.events
+         where {_ASKED} and partition = $6 and "offset" > $7 and "offset" between $8 and $9
+         order by "offset" limit $10
         """,
-        source, [span["partition"] for span in offsets], [span["first"] for span in offsets],
-        [span["last"] for span in offsets], start, end, limit,
+        *_given(asked), span["partition"], after, span["first"], span["last"], limit,
     )  # fmt: skip
     return rows
 
 
-async def late(
-    pool: asyncpg.Pool, kpi: str, version: int, source: str, start: datetime, end: datetime
-) -> set[tuple[int, int]]:
-    """(partition, offset) of the events with a time in [start, end) that came too late for the KPI."""
-    rows = await pool.fetch(
+async def late(pool: asyncpg.Pool, observation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Records of the events of the observation's series that were set aside as too late, up to its end.
+
+    Those that began in its window, and those whose offsets overlap its ranges.
+    """
+    spans = observation["offsets"]
+    rows: list[Mapping[str, Any]] = await pool.fetch(
         """
-        select partition, "offset" from read.late_events
-         where kpi = $1 and kpi_version = $2 and source = $3 and event_time >= $4 and event_time < $5
+        select l.window_start, l.partition, l.first, l.last, l.count from read.late_events l
+         where l.kpi = $1 and l.kpi_version = $2 and l.series_key = $3 and l.window_start < $5
+           and (l.window_start >= $4 or exists (
+             select from unnest($6::int[], $7::bigint[], $8::bigint[]) as span(partition, first, last)
+              where span.partition = l.partition and l.first <= span.last and l.last >= span.first
+           ))
+         order by l.window_start, l.partition, l.first
         """,
-        kpi, version, source, start, end,
+        observation["kpi"], observation["kpi_version"], observation["series_key"], observation["window_start"],
+        observation["window_end"], [span["partition"] for span in spans], [span["first"] for span in spans],
+        [span["last"] for span in spans],
     )  # fmt: skip
-    return {(row["partition"], row["offset"]) for row in rows}
+    return rows
 
 
 async def rule_results(

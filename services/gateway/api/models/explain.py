@@ -23,7 +23,9 @@ _EXPLAINED = {
         "matched": 29,
         "count": 29,
         "agrees": True,
+        "note": None,
         "late": 0,
+        "outside": 0,
         "scanned": 61,
         "items": [
             {
@@ -109,10 +111,14 @@ class ExplainedEvents(Answer):
     count: int
     """What the observation says."""
     agrees: bool | None
-    """matched = count; null if there were more events in the ranges than are read again."""
+    """matched = count; null if they cannot be compared, and `note` says why."""
+    note: str | None
     late: int
-    """Events of the window set aside because they came after it had closed for good."""
+    """Events that were set aside because every window they belong to had closed for good."""
+    outside: int | None
+    """Further events of the window: too late for it, or counted in a newer revision; null if uncounted."""
     scanned: int
+    """Events read from the archive for the comparison."""
     items: list[RawEvent]
     next_page_token: str | None
 
