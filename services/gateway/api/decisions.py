@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from libs.common.canonical import fingerprint
 from libs.common.events import series_key
 from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.commands import forward, written
@@ -27,7 +28,7 @@ from services.gateway.api.paging import PageToken, SmallLimit, cut
 from services.gateway.api.problems import RESPONSES, Refused, not_found
 from services.gateway.api.signals import visible_signal
 from services.gateway.api.sources import IdempotencyKey
-from services.gateway.core.evidence import fingerprint, gather, moment
+from services.gateway.core.evidence import gather, moment
 from services.gateway.store import decisions as rows
 from services.gateway.store import signals as signal_rows
 
@@ -42,6 +43,28 @@ async def evidence_for(asker: Asker, signal: str, as_of: datetime) -> dict[str, 
         raise not_found(f"signal {signal} as of {moment(as_of)}")
     observations = await signal_rows.windows_of(asker.desk.pool, row, as_of)
     return gather(row, observations, as_of)
+
+
+async def evidence_again(
+    asker: Asker, signal: str, kept: Mapping[str, Any], as_of: datetime
+) -> dict[str, Any]:
+    """What a decision's maker saw, read again from the record: the same change and the same revisions, in clear.
+
+    By their names and not by `as_of`: what had been recorded then but was still on its way was not seen. What the
+    record no longer holds is left out.
+    """
+    try:
+        recorded_at = datetime.fromisoformat(kept["signal"]["recorded_at"])
+        names = [
+            (datetime.fromisoformat(one["window_start"]), int(one["revision"]))
+            for one in kept["observations"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        return {}  # it was not gathered here, or was tampered with: it names nothing
+    row = await signal_rows.change_at(asker.desk.pool, signal, recorded_at)
+    if row is None:
+        return {}
+    return gather(row, await signal_rows.revisions_named(asker.desk.pool, row, names), as_of)
 
 
 def show_evidence(asker: Asker, evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,23 +84,17 @@ def show_evidence(asker: Asker, evidence: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "signal": signal, "observations": observations}
 
 
-async def show_decision(asker: Asker, row: Mapping[str, Any]) -> DecisionItem:
-    """A decision; its maker's words may name values that the asker may not see."""
-    await _hear_series(asker, row["signal"])
+def show_decision(asker: Asker, row: Mapping[str, Any]) -> DecisionItem:
+    """A decision; its maker's words may name values of the series that the asker may not see."""
+    if row["series"] is not None:
+        asker.veil.series(row["signal_kpi"], row["series"])
     fields = {name: row[name] for name in DecisionItem.model_fields}
-    words = {name: asker.veil.prose(row[name] or "") for name in _PROSE}
-    return DecisionItem.model_validate({**fields, **words})
+    return DecisionItem(**{**fields, **{name: asker.veil.prose(row[name] or "") for name in _PROSE}})
 
 
-async def _hear_series(asker: Asker, signal: str | None) -> None:
-    known = await signal_rows.signal(asker.desk.pool, signal) if signal else None
-    if known is not None:
-        asker.veil.series(known["kpi"], known["series"])
-
-
-async def show_decision_detail(asker: Asker, row: Mapping[str, Any]) -> DecisionDetail:
+def show_decision_detail(asker: Asker, row: Mapping[str, Any]) -> DecisionDetail:
     evidence = show_evidence(asker, row["evidence"] or {})
-    item = await show_decision(asker, row)
+    item = show_decision(asker, row)
     return DecisionDetail(**item.model_dump(), evidence=evidence, masked=sorted(asker.veil.masked))
 
 
@@ -105,7 +122,7 @@ async def list_decisions(
         await rows.decisions(asker.desk.pool, kpis, signal, after, limit + 1), limit, ("decided_at", "id")
     )
     page = DecisionPage(
-        items=[await show_decision(asker, row) for row in found],
+        items=[show_decision(asker, row) for row in found],
         next_page_token=asker.next_page(last, parameters),
         as_of=asker.desk.now(),
     )
@@ -116,7 +133,7 @@ async def list_decisions(
 async def get_decision(decision: str, asker: SignedIn) -> DecisionDetail:
     """One decision with the evidence its maker saw, masked for the asker."""
     asker.require("read")
-    detail = await show_decision_detail(asker, await visible_decision(asker, decision))
+    detail = show_decision_detail(asker, await visible_decision(asker, decision))
     return await asker.answer(detail, "read decision", f"decisions/{decision}")
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import yaml
 from fastapi import APIRouter, Query
 
+from libs.common.canonical import fingerprint
 from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.decisions import (
-    evidence_for,
+    evidence_again,
     show_decision,
     show_decision_detail,
     show_evidence,
@@ -30,7 +31,6 @@ from services.gateway.api.models.signals import LoopStamps
 from services.gateway.api.paging import PageToken
 from services.gateway.api.problems import RESPONSES, not_found
 from services.gateway.api.signals import show_listed, show_signal, visible_signal
-from services.gateway.core.evidence import fingerprint
 from services.gateway.store import catalog as catalog_rows
 from services.gateway.store import decisions as decision_rows
 from services.gateway.store import kpis as kpi_rows
@@ -121,7 +121,7 @@ async def _explain(
         quality=await _quality(asker, made.source.id, row),
         masks=_masks(asker, made.source.id),
         signals=[show_signal(asker, signal) for signal in signals],
-        decisions=[await show_decision(asker, decision) for decision in decisions],
+        decisions=[show_decision(asker, decision) for decision in decisions],
         trace_id=trace[1] if len(trace) == 4 else None,
         as_of=as_of or asker.desk.now(),
     )  # fmt: skip
@@ -181,7 +181,7 @@ async def explain_signal(signal: str, asker: SignedIn, as_of: AsOf = None) -> Si
         ],
         definition=show_definition(asker, row["kpi"], row["kpi_version"], written),
         loop=LoopStamps(**{name: loop[name] for name in LoopStamps.model_fields}) if loop else None,
-        decisions=[await show_decision(asker, one) for one in await decision_rows.on_signals(pool, [signal])],
+        decisions=[show_decision(asker, one) for one in await decision_rows.on_signals(pool, [signal])],
         masks=_masks(asker, definition.source) if definition else {},
         as_of=moment,
     )
@@ -190,21 +190,22 @@ async def explain_signal(signal: str, asker: SignedIn, as_of: AsOf = None) -> Si
 
 @router.get("/decisions/{decision}")
 async def explain_decision(decision: str, asker: SignedIn) -> DecisionExplained:
-    """A decision, and its evidence rebuilt from the record as of its `as_of`, with both hashes compared."""
+    """A decision, and what its maker saw read again from the record, with both hashes compared."""
     asker.require("read")
     row = await visible_decision(asker, decision)
-    rebuilt = await evidence_for(asker, row["signal"], row["as_of"]) if row["signal"] else {}
+    pool, kept, id = asker.desk.pool, row["evidence"], row["signal"]
+    signal = await signal_rows.signal(pool, id) if id else None
+    # One that was made without a signal through another door rests on what it was given.
+    rebuilt = await evidence_again(asker, id, kept, row["as_of"]) if signal else kept
     rebuilt_hash = fingerprint(rebuilt)
-    detail = await show_decision_detail(asker, row)
-    signal = await signal_rows.signal(asker.desk.pool, row["signal"]) if row["signal"] else None
-    loops = await signal_rows.loops(asker.desk.pool, [row["signal"]]) if row["signal"] else {}
+    loops = await signal_rows.loops(pool, [id]) if signal else {}
     answer = DecisionExplained(
-        decision=detail,
+        decision=show_decision_detail(asker, row),
         rebuilt=show_evidence(asker, rebuilt),
         rebuilt_hash=rebuilt_hash,
         agrees=rebuilt_hash == row["evidence_hash"],
-        stored_intact=fingerprint(row["evidence"]) == row["evidence_hash"],
-        signal=show_listed(asker, signal, loops.get(row["signal"])) if signal else None,
+        stored_intact=fingerprint(kept) == row["evidence_hash"],
+        signal=show_listed(asker, signal, loops.get(id)) if signal else None,
         as_of=row["as_of"],
     )
     return await asker.answer(answer, "explain decision", f"decisions/{decision}")

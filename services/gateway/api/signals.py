@@ -104,15 +104,15 @@ async def get_signal(signal: str, asker: SignedIn) -> SignalDetail:
             Escalation(**{name: item[name] for name in Escalation.model_fields})
             for item in await rows.escalations(pool, signal)
         ],
-        playbook_runs=[
-            show_run(asker, run) for run in await rows.playbook_runs(pool, [signal], None, None, 100)
-        ],
+        playbook_runs=[show_run(asker, run) for run in await rows.playbook_runs_of(pool, signal)],
         decisions=await rows.decisions_on(pool, signal),
     )
     return await asker.answer(detail, "read signal", f"signals/{signal}")
 
 
 def show_run(asker: Asker, row: Mapping[str, Any]) -> PlaybookRun:
+    """A run whose notes may name values of its signal's series: the veil hears of those first."""
+    asker.veil.series(row["kpi"], row["series"])
     playbook = asker.desk.catalog.playbook(row["playbook"])
     fields = {name: row[name] for name in PlaybookRun.model_fields if name not in ("title", "steps")}
     steps = [asker.veil.document(step) for step in row["steps"]]
@@ -151,26 +151,17 @@ async def list_playbook_runs(
     asker.require("read")
     parameters = {"list": "playbook-runs", "state": state, "limit": limit}
     after = asker.open_page(page_token, parameters)
-    visible = await rows.visible_ids(asker.desk.pool, asker.visible_kpis())
     found, last = cut(
-        await rows.playbook_runs(asker.desk.pool, visible, state, after, limit + 1),
+        await rows.playbook_runs(asker.desk.pool, asker.visible_kpis(), state, after, limit + 1),
         limit,
         ("opened_at", "id"),
     )
     page = PlaybookRunList(
-        items=[await _run_with_series(asker, row) for row in found],
+        items=[show_run(asker, row) for row in found],
         next_page_token=asker.next_page(last, parameters),
         as_of=asker.desk.now(),
     )
     return await asker.answer(page, "read playbook runs", "playbook-runs")
-
-
-async def _run_with_series(asker: Asker, row: Mapping[str, Any]) -> PlaybookRun:
-    """A run whose notes may name values of its signal's series: the veil hears of those first."""
-    signal = await rows.signal(asker.desk.pool, row["signal"])
-    if signal is not None:
-        asker.veil.series(signal["kpi"], signal["series"])
-    return show_run(asker, row)
 
 
 @router.post("/playbook-runs/{run}/steps/{step}", tags=["playbooks"], response_model=Outcome)
@@ -181,9 +172,8 @@ async def playbook_step(
 
     async def pass_on() -> dict[str, Any]:
         row = await rows.playbook_run(asker.desk.pool, run)
-        if row is None:
+        if row is None or not asker.sees(row["kpi"]):
             raise not_found(f"playbook run {run}")
-        await visible_signal(asker, row["signal"])
         return await forward(asker, "strategy", f"/v1/playbook-runs/{run}/steps/{step}", body.model_dump())
 
     return await written(

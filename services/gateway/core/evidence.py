@@ -1,10 +1,8 @@
 """What the maker of a decision saw: the signal and its windows' observations as known at a moment.
 
-The same rows always give the same bytes, so that a hash of them can be compared years later.
+The same rows always give the same document, so that its hash can be compared years later.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -35,29 +33,6 @@ def gather(
         "signal": {name: _plain(signal[name]) for name in SIGNAL_FIELDS},
         "observations": [{name: _plain(row[name]) for name in OBSERVATION_FIELDS} for row in ordered],
     }
-
-
-def canonical(document: Any) -> bytes:
-    """JSON with sorted keys, no spaces, and one text per number.
-
-    A whole number may come back from the database as 3 or 3.0, and a large one as either kind.
-    """
-    return json.dumps(_numbers(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _numbers(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_numbers(item) for item in value]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(value)
-    return value
-
-
-def fingerprint(document: Any) -> str:
-    """SHA-256 of the canonical JSON, hexadecimal."""
-    return hashlib.sha256(canonical(document)).hexdigest()
 
 
 def _plain(value: Any) -> Any:

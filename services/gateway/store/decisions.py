@@ -7,9 +7,11 @@ from typing import Any
 import asyncpg
 
 _DECISION = """
-    id::text as id, signal::text as signal, kpi, title, choice, rationale, expected, as_of, evidence_hash, decided_by,
-    decided_at, recorded_at
+    d.id, d.signal, d.kpi, d.title, d.choice, d.rationale, d.expected, d.as_of, d.evidence_hash, d.decided_by,
+    d.decided_at, d.recorded_at, s.kpi as signal_kpi, s.series
 """
+_FROM = "from read.decisions d left join read.signals s on s.id = d.signal"
+"""With the series of the signal, which the maker's words may name."""
 
 
 async def decisions(
@@ -19,10 +21,10 @@ async def decisions(
     decided = datetime.fromisoformat(after[0]) if after else None
     rows: list[Mapping[str, Any]] = await pool.fetch(
         f"""
-        select {_DECISION} from read.decisions
-         where (kpi is null or kpi = any($1::text[])) and ($2::text is null or signal::text = $2)
-           and ($3::timestamptz is null or (decided_at, id::text) < ($3, $4))
-         order by decided_at desc, id::text desc limit $5
+        select {_DECISION} {_FROM}
+         where (d.kpi is null or d.kpi = any($1::text[])) and ($2::text is null or d.signal = $2)
+           and ($3::timestamptz is null or (d.decided_at, d.id) < ($3, $4))
+         order by d.decided_at desc, d.id desc limit $5
         """,
         list(kpis), signal, decided, after[1] if after else None, limit,
     )  # fmt: skip
@@ -32,17 +34,14 @@ async def decisions(
 async def decision(pool: asyncpg.Pool, id: str) -> Mapping[str, Any] | None:
     """One decision with its evidence."""
     row: Mapping[str, Any] | None = await pool.fetchrow(
-        f"select {_DECISION}, evidence from read.decisions where id::text = $1", id
+        f"select {_DECISION}, d.evidence {_FROM} where d.id = $1", id
     )
     return row
 
 
 async def on_signals(pool: asyncpg.Pool, signals: Sequence[str]) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = await pool.fetch(
-        f"""
-        select {_DECISION} from read.decisions
-         where signal::text = any($1::text[]) order by decided_at limit 100
-        """,
+        f"select {_DECISION} {_FROM} where d.signal = any($1::text[]) order by d.decided_at limit 100",
         list(signals),
     )
     return rows
@@ -55,9 +54,9 @@ async def annotations(
     at = datetime.fromisoformat(after[0]) if after else None
     rows: list[Mapping[str, Any]] = await pool.fetch(
         """
-        select id::text as id, kpi, series_key, at, until, text, author, recorded_at from read.annotations
-         where kpi = any($1::text[]) and ($2::timestamptz is null or (at, id::text) < ($2, $3))
-         order by at desc, id::text desc limit $4
+        select id, kpi, series_key, at, until, text, author, recorded_at from read.annotations
+         where kpi = any($1::text[]) and ($2::timestamptz is null or (at, id) < ($2, $3))
+         order by at desc, id desc limit $4
         """,
         list(kpis), at, after[1] if after else None, limit,
     )  # fmt: skip

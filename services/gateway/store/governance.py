@@ -14,12 +14,12 @@ async def incidents(
     opened = datetime.fromisoformat(after[0]) if after else None
     rows: list[Mapping[str, Any]] = await pool.fetch(
         """
-        select id::text as id, source, rule, kind, severity, state, owner, assignee, cause, violations, assessed,
+        select id, source, rule, kind, severity, state, owner, assignee, cause, violations, assessed,
                opened_at, last_seen_at, resolved_at, summary, by, recorded_at
           from read.incidents
          where ($1::text is null or state = $1) and ($2::text is null or source = $2)
-           and ($3::timestamptz is null or (opened_at, id::text) < ($3, $4))
-         order by opened_at desc, id::text desc limit $5
+           and ($3::timestamptz is null or (opened_at, id) < ($3, $4))
+         order by opened_at desc, id desc limit $5
         """,
         state, source, opened, after[1] if after else None, limit,
     )  # fmt: skip

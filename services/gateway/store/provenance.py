@@ -101,7 +101,7 @@ async def incidents_at(pool: asyncpg.Pool, source: str, at: datetime) -> list[st
     """Ids of the source's incidents that were open at a moment."""
     rows = await pool.fetch(
         """
-        select id::text as id from read.incidents
+        select id from read.incidents
          where source = $1 and opened_at <= $2 and (resolved_at is null or resolved_at > $2)
          order by opened_at limit 100
         """,

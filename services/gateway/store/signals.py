@@ -14,7 +14,7 @@ _OBSERVATION = """
     kpi, kpi_version, series, series_key, window_start, window_end, value, count, revision, status, watermark,
     completeness, assessed, suspect, worst, recorded_at
 """
-_RUN = "id, playbook, signal, state, opened_at, closed_at, steps"
+_RUN = "r.id, r.playbook, r.signal, r.state, r.opened_at, r.closed_at, r.steps, s.kpi, s.series"
 _MOST_WINDOWS = 500
 """A signal may stay open for months; its newest windows are shown."""
 
@@ -35,37 +35,39 @@ async def signals(
          where kpi = any($1::text[])
            and ($2::text is null or (change = 'closed') = ($2 = 'closed'))
            and ($3::text is null or verdict = $3)
-           and ($4::timestamptz is null or (detected_at, id::text) < ($4, $5))
-         order by detected_at desc, id::text desc limit $6
+           and ($4::timestamptz is null or (detected_at, id) < ($4, $5))
+         order by detected_at desc, id desc limit $6
         """,
         list(kpis), state, verdict, detected, after[1] if after else None, limit,
     )  # fmt: skip
-    return [_named(row) for row in rows]
+    return rows
 
 
 async def signal(pool: asyncpg.Pool, id: str) -> Mapping[str, Any] | None:
-    row = await pool.fetchrow(f"select {_SIGNAL} from read.signals where id::text = $1", id)
-    return _named(row) if row else None
+    row: Mapping[str, Any] | None = await pool.fetchrow(
+        f"select {_SIGNAL} from read.signals where id = $1", id
+    )
+    return row
 
 
 async def signal_as_of(pool: asyncpg.Pool, id: str, as_of: datetime) -> Mapping[str, Any] | None:
     """The signal as it was known at `as_of`; None if it was not yet."""
-    row = await pool.fetchrow(
+    row: Mapping[str, Any] | None = await pool.fetchrow(
         f"""
         select {_SIGNAL} from read.signal_history
-         where id::text = $1 and recorded_at <= $2 order by recorded_at desc, windows desc limit 1
+         where id = $1 and recorded_at <= $2 order by "offset" desc limit 1
         """,
         id, as_of,
     )  # fmt: skip
-    return _named(row) if row else None
+    return row
 
 
 async def history(pool: asyncpg.Pool, id: str) -> list[Mapping[str, Any]]:
     """Every change, oldest first."""
-    rows = await pool.fetch(
-        f"select {_SIGNAL} from read.signal_history where id::text = $1 order by recorded_at, windows", id
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        f'select {_SIGNAL} from read.signal_history where id = $1 order by "offset"', id
     )
-    return [_named(row) for row in rows]
+    return rows
 
 
 async def windows_of(
@@ -87,9 +89,37 @@ async def windows_of(
     return rows
 
 
+async def change_at(pool: asyncpg.Pool, id: str, recorded_at: datetime) -> Mapping[str, Any] | None:
+    """One change of a signal, by when it was recorded; the last of that moment."""
+    row: Mapping[str, Any] | None = await pool.fetchrow(
+        f"""
+        select {_SIGNAL} from read.signal_history
+         where id = $1 and recorded_at = $2 order by "offset" desc limit 1
+        """,
+        id, recorded_at,
+    )  # fmt: skip
+    return row
+
+
+async def revisions_named(
+    pool: asyncpg.Pool, signal: Mapping[str, Any], names: Sequence[tuple[datetime, int]]
+) -> list[Mapping[str, Any]]:
+    """Observations of the signal's series by window start and revision; those that there are."""
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        f"""
+        select {_OBSERVATION} from read.observations
+          join unnest($4::timestamptz[], $5::int[]) as named(window_start, revision) using (window_start, revision)
+         where kpi = $1 and kpi_version = $2 and series_key = $3
+        """,
+        signal["kpi"], signal["kpi_version"], signal["series_key"], [name[0] for name in names],
+        [name[1] for name in names],
+    )  # fmt: skip
+    return rows
+
+
 async def resting_on(pool: asyncpg.Pool, observation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Signals that speak of the observation's window."""
-    rows = await pool.fetch(
+    rows: list[Mapping[str, Any]] = await pool.fetch(
         f"""
         select {_SIGNAL} from read.signals
          where kpi = $1 and kpi_version = $2 and series_key = $3 and $4 between first_window and last_window
@@ -97,16 +127,16 @@ async def resting_on(pool: asyncpg.Pool, observation: Mapping[str, Any]) -> list
         """,
         observation["kpi"], observation["kpi_version"], observation["series_key"], observation["window_start"],
     )  # fmt: skip
-    return [_named(row) for row in rows]
+    return rows
 
 
 async def loops(pool: asyncpg.Pool, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Signal → its stamps."""
     rows = await pool.fetch(
         """
-        select signal::text as signal, owner, event_at, detected_at, notified_at, acknowledged_at, decided_at,
+        select signal, owner, event_at, detected_at, notified_at, acknowledged_at, decided_at,
                dispatched_at, executed_at, effect_seen_at
-          from read.loop where signal::text = any($1::text[])
+          from read.loop where signal = any($1::text[])
         """,
         list(ids),
     )
@@ -114,54 +144,53 @@ async def loops(pool: asyncpg.Pool, ids: Sequence[str]) -> dict[str, Mapping[str
 
 
 async def escalations(pool: asyncpg.Pool, signal: str) -> list[Mapping[str, Any]]:
-    rows = await pool.fetch(
+    rows: list[Mapping[str, Any]] = await pool.fetch(
         """
         select id, team, step, state, next_at, started_at, acknowledged_at, acknowledged_by, stopped_at
-          from read.escalations where signal::text = $1 order by started_at
+          from read.escalations where signal = $1 order by started_at
         """,
         signal,
     )
-    return [_named(row) for row in rows]
+    return rows
 
 
 async def playbook_runs(
-    pool: asyncpg.Pool, signals: Sequence[str], state: str | None, after: list[Any] | None, limit: int
+    pool: asyncpg.Pool, kpis: Sequence[str], state: str | None, after: list[Any] | None, limit: int
 ) -> list[Mapping[str, Any]]:
-    """Runs on `signals`, newest first, beyond `after` = [opened_at, id]."""
+    """Runs on signals of `kpis`, with their KPI and series, newest first, beyond `after` = [opened_at, id]."""
     opened = datetime.fromisoformat(after[0]) if after else None
-    rows = await pool.fetch(
+    rows: list[Mapping[str, Any]] = await pool.fetch(
         f"""
-        select {_RUN} from read.playbook_runs
-         where signal::text = any($1::text[]) and ($2::text is null or state = $2)
-           and ($3::timestamptz is null or (opened_at, id::text) < ($3, $4))
-         order by opened_at desc, id::text desc limit $5
+        select {_RUN} from read.playbook_runs r join read.signals s on s.id = r.signal
+         where s.kpi = any($1::text[]) and ($2::text is null or r.state = $2)
+           and ($3::timestamptz is null or (r.opened_at, r.id) < ($3, $4))
+         order by r.opened_at desc, r.id desc limit $5
         """,
-        list(signals), state, opened, after[1] if after else None, limit,
+        list(kpis), state, opened, after[1] if after else None, limit,
     )  # fmt: skip
-    return [_named(row) for row in rows]
+    return rows
+
+
+async def playbook_runs_of(pool: asyncpg.Pool, signal: str) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        f"""
+        select {_RUN} from read.playbook_runs r join read.signals s on s.id = r.signal
+         where r.signal = $1 order by r.opened_at, r.id
+        """,
+        signal,
+    )
+    return rows
 
 
 async def playbook_run(pool: asyncpg.Pool, id: str) -> Mapping[str, Any] | None:
-    row = await pool.fetchrow(f"select {_RUN} from read.playbook_runs where id::text = $1", id)
-    return _named(row) if row else None
-
-
-async def visible_ids(pool: asyncpg.Pool, kpis: Sequence[str]) -> list[str]:
-    """Ids of the signals of `kpis` that a playbook was opened for."""
-    rows = await pool.fetch(
-        """
-        select distinct s.id::text as id from read.signals s
-          join read.playbook_runs r on r.signal::text = s.id::text where s.kpi = any($1::text[])
-        """,
-        list(kpis),
+    row: Mapping[str, Any] | None = await pool.fetchrow(
+        f"select {_RUN} from read.playbook_runs r join read.signals s on s.id = r.signal where r.id = $1", id
     )
-    return [row["id"] for row in rows]
+    return row
 
 
 async def decisions_on(pool: asyncpg.Pool, signal: str) -> list[str]:
-    rows = await pool.fetch(
-        "select id::text as id from read.decisions where signal::text = $1 order by decided_at", signal
-    )
+    rows = await pool.fetch("select id from read.decisions where signal = $1 order by decided_at", signal)
     return [row["id"] for row in rows]
 
 
@@ -171,24 +200,15 @@ async def changes_held(
     """Which changes (signal, recorded_at) the archive holds already."""
     rows = await pool.fetch(
         """
-        select h.id::text as id, h.recorded_at from unnest($1::text[], $2::timestamptz[]) as wanted(id, recorded_at)
-          join read.signal_history h on h.id::text = wanted.id and h.recorded_at = wanted.recorded_at
+        select h.id, h.recorded_at from unnest($1::text[], $2::timestamptz[]) as wanted(id, recorded_at)
+          join read.signal_history h on h.id = wanted.id and h.recorded_at = wanted.recorded_at
         """,
         [fact[0] for fact in facts], [fact[1] for fact in facts],
     )  # fmt: skip
     return {(row["id"], row["recorded_at"]) for row in rows}
 
 
-def _named(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Ids as text, whichever type their owner keeps them in."""
-    fields = dict(row)
-    for name in ("id", "signal"):
-        if fields.get(name) is not None:
-            fields[name] = str(fields[name])
-    return fields
-
-
 async def kpi_and_series(pool: asyncpg.Pool, id: str | None) -> dict[str, Any]:
     """The KPI and series of a signal, for facts that name only the signal; nulls where there is none."""
-    row = await pool.fetchrow("select kpi, series from read.signals where id::text = $1", id) if id else None
+    row = await pool.fetchrow("select kpi, series from read.signals where id = $1", id) if id else None
     return dict(row) if row else {"kpi": None, "series": None}

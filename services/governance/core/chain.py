@@ -5,17 +5,13 @@ cut, or the whole rewritten, shows only against heads kept elsewhere. (Schneier 
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from libs.common.canonical import canonical
+
 GENESIS = "0" * 64
-
-
-def canonical(entry: Any) -> str:
-    """JSON with sorted keys and no spaces (after RFC 8785)."""
-    return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def link(previous_hash: str, text: str) -> str:

@@ -1,7 +1,5 @@
 """What people do: acknowledge, decide, annotate, tick a playbook's steps. Who they are was checked by the gateway."""
 
-import hashlib
-import json
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -9,19 +7,10 @@ from uuid import uuid4
 import asyncpg
 
 from libs.common import clock
+from libs.common.canonical import fingerprint
 from libs.common.errors import Conflict, Invalid, NotFound
 from services.strategy import store
 from services.strategy.handlers.actions import tell
-
-
-def canonical(evidence: Any) -> str:
-    """JSON with sorted keys and no spaces (after RFC 8785): the same content has the same text."""
-    return json.dumps(evidence, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-
-
-def evidence_hash(evidence: Any) -> str:
-    """SHA-256 of the canonical text, in hexadecimal."""
-    return hashlib.sha256(canonical(evidence).encode()).hexdigest()
 
 
 class Commands:
@@ -38,26 +27,33 @@ class Commands:
             if loop is None:
                 raise NotFound(f"there is no signal {signal}", code="unknown_signal")
             if loop["acknowledged_at"] is not None:
-                return {"signal": signal, "acknowledged_at": loop["acknowledged_at"], "repeated": True}
+                return {
+                    "id": signal, "state": "acknowledged", "acknowledged_at": loop["acknowledged_at"], "repeated": True,
+                }  # fmt: skip
             await store.stamp(connection, signal, "acknowledged_at", now)
             await store.acknowledge(connection, signal, now, by)
             await tell(connection, "acknowledged", signal, signal, by, now, note=note)
-        return {"signal": signal, "acknowledged_at": now, "acknowledged_by": by, "repeated": False}
+        return {
+            "id": signal, "state": "acknowledged", "acknowledged_at": now, "acknowledged_by": by, "repeated": False,
+        }  # fmt: skip
 
     async def decide(self, order: dict[str, Any], by: str) -> dict[str, Any]:
         """Keeps what was seen; Invalid if the hash is not that of the evidence."""
         now, id = clock.now(), uuid4().hex
-        found = evidence_hash(order["evidence"])
+        found = fingerprint(order["evidence"])
         if order.get("evidence_hash") not in (None, found):
             raise Invalid(
                 "the hash is not that of the evidence", code="evidence_mismatch", field="evidence_hash"
             )
         async with self.pool.acquire() as connection, connection.transaction():
-            signal = order.get("signal")
-            if signal is not None and await store.loop_of(connection, signal) is None:
-                raise NotFound(f"there is no signal {signal}", code="unknown_signal")
+            signal, kpi = order.get("signal"), order.get("kpi")
+            if signal is not None:
+                loop = await store.loop_of(connection, signal)
+                if loop is None:
+                    raise NotFound(f"there is no signal {signal}", code="unknown_signal")
+                kpi = loop["kpi"]
             row = (
-                id, signal, order.get("kpi"), order["title"], order["choice"], order["rationale"], order["expected"],
+                id, signal, kpi, order["title"], order["choice"], order["rationale"], order["expected"],
                 order["as_of"], order["evidence"], found, by, now, now,
             )  # fmt: skip
             await store.add_decision(connection, row)
@@ -77,7 +73,7 @@ class Commands:
                 raise NotFound(f"there is no decision {decision}", code="unknown_decision")
             if row["signal"] is not None:
                 await self._moved(connection, row["signal"], kind, decision, by, now)
-        return {"decision": decision, f"{kind}_at": now}
+        return {"id": decision, "state": kind, f"{kind}_at": now}
 
     async def _moved(
         self, connection: Any, signal: str, kind: str, subject: str, by: str, now: datetime
@@ -112,7 +108,7 @@ class Commands:
                 await self._moved(
                     connection, row["signal"], "executed" if complete else "dispatched", run, by, now
                 )
-        return {"run": run, "state": "closed" if complete else "open", "steps": steps}
+        return {"id": run, "state": "closed" if complete else "open", "steps": steps}
 
     async def annotate(self, order: dict[str, Any], by: str) -> dict[str, Any]:
         now, id = clock.now(), uuid4().hex

@@ -63,7 +63,7 @@ class DecisionBody(Answer):
     """A decision on a signal. The gateway itself collects what was known at `as_of`."""
 
     signal: str
-    title: str = Field(min_length=1, max_length=300)
+    title: str = Field(min_length=1, max_length=200)
     choice: str = Field(min_length=1, max_length=2000)
     rationale: str = Field(default="", max_length=10_000)
     expected: str = Field(default="", max_length=2000)

@@ -211,11 +211,11 @@ class SignalExplained(Answer):
 
 
 class DecisionExplained(Answer):
-    """A decision, and whether what its maker saw can be rebuilt from the record to the same hash."""
+    """A decision, and whether what its maker saw is still in the record, to the same hash."""
 
     decision: DecisionDetail
     rebuilt: dict[str, Any]
-    """The evidence as the record gives it for `as_of` today, masked for the asker."""
+    """The change of the signal and the revisions that its maker saw, read again from the record, masked."""
     rebuilt_hash: str
     agrees: bool
     """The rebuilt evidence has the hash that was kept."""

@@ -147,7 +147,12 @@ class PlaybookRun(Answer):
         id="2b1f", playbook="mass_cancellation", title="Mass cancellation",
         signal="6f1c9a52-0f6e-5a0e-9a3e-2f1f6f0f7a11", state="open", opened_at="2026-11-24T10:00:02Z",
         closed_at=None,
-        steps=[{"id": "call", "title": "Call the airports", "done": False}],
+        steps=[
+            {
+                "id": "call", "title": "Call the airports", "instruction": "", "done_at": None, "done_by": None,
+                "note": "",
+            }
+        ],
     )  # fmt: skip
 
 
