@@ -59,9 +59,12 @@ class Process:
         return child.pid
 
     def wait_until(
-        self, ready: Callable[[], object], seconds: float = 90, alive: Callable[[], bool] | None = None
+        self, ready: Callable[[], object], seconds: float = 240, alive: Callable[[], bool] | None = None
     ) -> None:
-        """Ask until it answers; say what its log says when it ends or is silent for too long."""
+        """Ask until it answers; say what its log says when it ends or is silent for too long.
+
+        Patient: on a busy machine a JVM takes minutes, and one that ended is seen at once.
+        """
         alive = alive or (lambda: self.pid is not None)
         deadline = time.monotonic() + seconds
         while True:

@@ -32,7 +32,7 @@ def application(name: str, health: Health, *routers: APIRouter, **options: Any) 
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
-    app.middleware("http")(_observe)
+    app.middleware("http")(observe)
     return app
 
 
@@ -98,7 +98,7 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     return problem_response(problem, dict(error.headers or {}))
 
 
-async def _observe(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+async def observe(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """A span and a measurement per request; what nobody foresaw becomes a 500 with a trace id and no more."""
     began = clock.monotonic()
     context = propagate.extract(dict(request.headers))
@@ -119,7 +119,8 @@ async def _observe(request: Request, call_next: Callable[[Request], Awaitable[Re
         return response
 
 
-async def _propagate(request: httpx.Request) -> None:
+async def propagate_trace(request: httpx.Request) -> None:
+    """A hook for clients: the trace goes on at whoever is asked."""
     propagate.inject(request.headers)
 
 
@@ -146,7 +147,7 @@ def client(base_url: str, timeout: float = 30.0) -> httpx.AsyncClient:
         base_url=base_url,
         timeout=timeout,
         trust_env=False,
-        event_hooks={"request": [_propagate], "response": [_raise_problem]},
+        event_hooks={"request": [propagate_trace], "response": [_raise_problem]},
     )
 
 

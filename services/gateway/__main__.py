@@ -15,7 +15,7 @@ from libs.common.cache import cache
 from libs.common.catalog.follow import Follower
 from libs.common.database import pool
 from libs.common.events import CatalogEntry
-from libs.common.http import operations
+from libs.common.http import operations, propagate_trace
 from libs.common.kafka import ensure_topics, producer
 from libs.common.migrate import READER, lay_ground
 from libs.common.registry import Registry
@@ -87,7 +87,9 @@ async def main(settings: Settings) -> None:
     follower = Follower(settings, health.part("catalog"))
     secret = kept(settings.pseudonym_key, secrets.token_bytes(32))
     outside = httpx.AsyncClient(timeout=10, trust_env=False)
-    inside = httpx.AsyncClient(timeout=settings.command_seconds, trust_env=False)
+    inside = httpx.AsyncClient(
+        timeout=settings.command_seconds, trust_env=False, event_hooks={"request": [propagate_trace]}
+    )
     windows = Windows(redis, settings.prefix, settings.stream_window)
     identity = Identity(
         issuer=settings.issuer or OWN_ISSUER, audience=settings.audience, leeway=settings.token_leeway,
@@ -95,9 +97,9 @@ async def main(settings: Settings) -> None:
     )  # fmt: skip
     desk = Desk(
         settings=settings, catalog=follower.catalog, pool=connections, redis=redis, windows=windows,
-        commands=inside, registry=registry, audit=Audit(AuditSender(settings, writer).send, clock.now, new_id), identity=identity,
-        people=People(settings.people), seal=Seal(secret), secret=secret, now=clock.now, new_id=new_id,
-        build=VERSION, loaded=follower.loaded.is_set,
+        commands=inside, registry=registry, audit=Audit(AuditSender(settings, writer).send, clock.now, new_id),
+        identity=identity, people=People(settings.people), seal=Seal(secret), secret=secret, now=clock.now,
+        new_id=new_id, build=VERSION, loaded=follower.loaded.is_set,
     )  # fmt: skip
 
     async def change(entry: CatalogEntry) -> None:

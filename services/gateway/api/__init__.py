@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
+from libs.common.http import observe
 from services.gateway.api import (
     catalog,
     decisions,
@@ -81,6 +82,7 @@ def create_app(desk: Desk | None = None) -> FastAPI:
     app.include_router(static.router)
     _problems(app)
     app.middleware("http")(_secured)
+    app.middleware("http")(observe)
     return app
 
 
@@ -135,11 +137,11 @@ def _problems(app: FastAPI) -> None:
         )
 
     async def missing(_: Request, error: Exception) -> Response:
-        log.warning("view_missing", extra={"error": str(error)})
+        log.warning("a view is missing", extra={"fields": {"error": str(error)}})
         return _answer(Refused(503, "views_missing", "a service has not published its views yet"))
 
     async def unavailable(_: Request, error: Exception) -> Response:
-        log.warning("store_unavailable", extra={"error": f"{type(error).__name__}: {error}"})
+        log.warning("a store does not answer", extra={"fields": {"error": repr(error)}})
         return _answer(Refused(503, "unavailable", "a store does not answer", headers={"retry-after": "2"}))
 
     app.add_exception_handler(Refused, refused)

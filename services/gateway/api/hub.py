@@ -184,7 +184,7 @@ class Hub:
             try:
                 await self._round()
             except RedisError as error:
-                log.warning("stream_read_failed", extra={"error": str(error)})
+                log.warning("the streams cannot be read", extra={"fields": {"error": repr(error)}})
                 await asyncio.sleep(0.5)
 
     async def _round(self) -> None:
