@@ -22,6 +22,9 @@ def rows(home: Path) -> list[Row]:
         for name, process in servers.processes(home).items()
     ]
     table.append(_row(Process(services.SUPERVISOR, home), "", "up"))
+    replay = Process(services.REPLAY, home)
+    if replay.pid is not None:
+        table.append(_row(replay, "", "up"))
     for name in services.SERVICES:
         state = "ready" if services.is_ready(name, numbers) else "not ready"
         table.append(_row(Process(name, home), str(numbers[name]), state, restarts=restarts.get(name)))

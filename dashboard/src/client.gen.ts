@@ -317,7 +317,7 @@ export interface paths {
         };
         /**
          * Explain Decision
-         * @description A decision, and its evidence rebuilt from the record as of its `as_of`, with both hashes compared.
+         * @description A decision, and what its maker saw read again from the record, with both hashes compared.
          */
         get: operations["explain_decision"];
         put?: never;
@@ -1428,7 +1428,7 @@ export interface components {
         };
         /**
          * DecisionExplained
-         * @description A decision, and whether what its maker saw can be rebuilt from the record to the same hash.
+         * @description A decision, and whether what its maker saw is still in the record, to the same hash.
          * @example {
          *       "agrees": true,
          *       "as_of": "2026-11-24T10:00:02Z",
@@ -1467,7 +1467,7 @@ export interface components {
             decision: components["schemas"]["DecisionDetail"];
             /**
              * Rebuilt
-             * @description The evidence as the record gives it for `as_of` today, masked for the asker.
+             * @description The change of the signal and the revisions that its maker saw, read again from the record, masked.
              */
             rebuilt: {
                 [key: string]: unknown;
@@ -1653,7 +1653,7 @@ export interface components {
         ExplainedEvents: {
             /**
              * Agrees
-             * @description matched = count; null if there were more events in the ranges than are read again.
+             * @description matched = count; null if they cannot be compared, and `note` says why.
              */
             agrees: boolean | null;
             /**
@@ -1665,7 +1665,7 @@ export interface components {
             items: components["schemas"]["RawEvent"][];
             /**
              * Late
-             * @description Events of the window set aside because they came after it had closed for good.
+             * @description Events that were set aside because every window they belong to had closed for good.
              */
             late: number;
             /**
@@ -1675,7 +1675,17 @@ export interface components {
             matched: number | null;
             /** Next Page Token */
             next_page_token: string | null;
-            /** Scanned */
+            /** Note */
+            note: string | null;
+            /**
+             * Outside
+             * @description Further events of the window: too late for it, or counted in a newer revision; null if uncounted.
+             */
+            outside: number | null;
+            /**
+             * Scanned
+             * @description Events read from the archive for the comparison.
+             */
             scanned: number;
             /** Source */
             source: string;
@@ -2722,6 +2732,7 @@ export interface components {
          *         ],
          *         "late": 0,
          *         "matched": 29,
+         *         "outside": 0,
          *         "scanned": 61,
          *         "source": "departures"
          *       },
@@ -3089,17 +3100,23 @@ export interface components {
         };
         /**
          * PlaybookRun
-         * @description A playbook that a signal opened. `steps` are those of the playbook with what was done.
+         * @description A playbook that a signal opened, and the series it is about. `steps`: the playbook's, with what was done.
          * @example {
          *       "id": "2b1f",
+         *       "kpi": "cancellation_rate",
          *       "opened_at": "2026-11-24T10:00:02Z",
          *       "playbook": "mass_cancellation",
+         *       "series": {
+         *         "origin": "EWR"
+         *       },
+         *       "series_key": "origin=EWR",
          *       "signal": "6f1c9a52-0f6e-5a0e-9a3e-2f1f6f0f7a11",
          *       "state": "open",
          *       "steps": [
          *         {
-         *           "done": false,
          *           "id": "call",
+         *           "instruction": "",
+         *           "note": "",
          *           "title": "Call the airports"
          *         }
          *       ],
@@ -3111,6 +3128,8 @@ export interface components {
             closed_at: string | null;
             /** Id */
             id: string;
+            /** Kpi */
+            kpi: string;
             /**
              * Opened At
              * Format: date-time
@@ -3118,6 +3137,12 @@ export interface components {
             opened_at: string;
             /** Playbook */
             playbook: string;
+            /** Series */
+            series: {
+                [key: string]: string | null;
+            };
+            /** Series Key */
+            series_key: string;
             /** Signal */
             signal: string;
             /** State */

@@ -8,6 +8,7 @@ import yaml
 from fastapi import APIRouter, Query
 
 from libs.common.canonical import fingerprint
+from libs.common.catalog import Kpi
 from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.decisions import (
     evidence_again,
@@ -50,10 +51,13 @@ async def definition_of(asker: Asker, kpi: str, version: int) -> Mapping[str, An
 def show_definition(
     asker: Asker, kpi: str, version: int, row: Mapping[str, Any] | None
 ) -> DefinitionShown | None:
-    """Its text."""
+    """Its text, as its author would write it."""
     if row is None:
         return None
-    shown = asker.veil.definition("kpi", row["definition"])
+    written = Kpi.model_validate(row["definition"]).model_dump(
+        mode="json", by_alias=True, exclude_defaults=True
+    )
+    shown = asker.veil.definition("kpi", {"kind": "kpi", **written})
     return DefinitionShown(
         kind="kpi", id=kpi, version=version, applied_at=row["applied_at"], applied_by=row["applied_by"],
         text=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True),

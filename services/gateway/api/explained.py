@@ -147,7 +147,8 @@ def _note(counted: Counted | None, most: int) -> str | None:
 def show_event(asker: Asker, source: Source, event: Row) -> RawEvent:
     """One event, masked. Its key and id are made of fields: they are masked as these are."""
     veil = asker.veil
-    document: dict[str, Any] = json.loads(event["data"])
+    read: dict[str, Any] = json.loads(event["data"])
+    document = {field.name: read.pop(field.name) for field in source.fields if field.name in read} | read
     data, masked = veil.event(source.id, document)
     key, id = event["key"], event["event_id"]
     if veil.hidden_fields(source.id, dict.fromkeys(source.key)):

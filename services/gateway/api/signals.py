@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from libs.common.events import Verdict
+from libs.common.events import Verdict, series_key
 from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.commands import forward, written
 from services.gateway.api.models.signals import (
@@ -111,12 +111,17 @@ async def get_signal(signal: str, asker: SignedIn) -> SignalDetail:
 
 
 def show_run(asker: Asker, row: Mapping[str, Any]) -> PlaybookRun:
-    """A run whose notes may name values of its signal's series: the veil hears of those first."""
-    asker.veil.series(row["kpi"], row["series"])
+    """A run; its notes may name values of the series, which the veil hears of first."""
     playbook = asker.desk.catalog.playbook(row["playbook"])
-    fields = {name: row[name] for name in PlaybookRun.model_fields if name not in ("title", "steps")}
-    steps = [asker.veil.document(step) for step in row["steps"]]
-    return PlaybookRun(**fields, title=playbook.title if playbook else None, steps=steps)
+    series = asker.veil.series(row["kpi"], row["series"])
+    names = ("id", "playbook", "signal", "kpi", "state", "opened_at", "closed_at")
+    return PlaybookRun(
+        **{name: row[name] for name in names},
+        title=playbook.title if playbook else None,
+        series=series,
+        series_key=series_key(series),
+        steps=[asker.veil.document(step) for step in row["steps"]],
+    )
 
 
 @router.post("/signals/{signal}/acknowledge", response_model=Outcome)

@@ -217,7 +217,7 @@ async def read_ledger(
         totals={
             name: Books.model_validate(books) for name, books in state.books.items() if source in (None, name)
         },
-        items=[LedgerMinute.model_validate(row) for row in minutes],
+        items=[LedgerMinute(**row) for row in minutes],
         next_page_token=asker.next_page(last, parameters),
         as_of=asker.desk.now(),
     )

@@ -132,12 +132,15 @@ class Escalation(Answer):
 
 
 class PlaybookRun(Answer):
-    """A playbook that a signal opened. `steps` are those of the playbook with what was done."""
+    """A playbook that a signal opened, and the series it is about. `steps`: the playbook's, with what was done."""
 
     id: str
     playbook: str
     title: str | None
     signal: str
+    kpi: str
+    series: Series
+    series_key: str
     state: str
     opened_at: datetime
     closed_at: datetime | None
@@ -145,7 +148,8 @@ class PlaybookRun(Answer):
 
     model_config = example(
         id="2b1f", playbook="mass_cancellation", title="Mass cancellation",
-        signal="6f1c9a52-0f6e-5a0e-9a3e-2f1f6f0f7a11", state="open", opened_at="2026-11-24T10:00:02Z",
+        signal="6f1c9a52-0f6e-5a0e-9a3e-2f1f6f0f7a11", kpi="cancellation_rate", series={"origin": "EWR"},
+        series_key="origin=EWR", state="open", opened_at="2026-11-24T10:00:02Z",
         closed_at=None,
         steps=[
             {
