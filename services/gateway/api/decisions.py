@@ -88,8 +88,9 @@ def show_decision(asker: Asker, row: Mapping[str, Any]) -> DecisionItem:
     """A decision; its maker's words may name values of the series that the asker may not see."""
     if row["series"] is not None:
         asker.veil.series(row["signal_kpi"], row["series"])
-    fields = {name: row[name] for name in DecisionItem.model_fields}
-    return DecisionItem(**{**fields, **{name: asker.veil.prose(row[name] or "") for name in _PROSE}})
+    fields: dict[str, Any] = {name: row[name] for name in DecisionItem.model_fields}
+    prose: dict[str, Any] = {name: asker.veil.prose(row[name] or "") for name in _PROSE}
+    return DecisionItem(**{**fields, **prose})
 
 
 def show_decision_detail(asker: Asker, row: Mapping[str, Any]) -> DecisionDetail:
