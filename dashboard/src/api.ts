@@ -32,6 +32,7 @@ export type DeadLetter = Schemas['DeadLetterItem']
 export type AuditItem = Schemas['AuditItem']
 export type ChainVerdict = Schemas['ChainVerdict']
 export type Explained = Schemas['ObservationExplained']
+export type ExplainedEvents = Schemas['ExplainedEvents']
 export type RawEvent = Schemas['RawEvent']
 export type Severity = 'info' | 'warning' | 'critical'
 export type Verdict = SignalItem['verdict']

@@ -2132,6 +2132,13 @@ export interface components {
             objective: string | null;
             /** Open Signals */
             open_signals: number;
+            /**
+             * Over
+             * @description Instead of a source: the KPIs that this one is computed from, by the names it gives them.
+             */
+            over?: {
+                [key: string]: string;
+            };
             /** Owner */
             owner: string;
             /** Purpose */
@@ -2142,7 +2149,7 @@ export interface components {
             /** Signals */
             signals: components["schemas"]["SignalRuleShown"][];
             /** Source */
-            source: string;
+            source: string | null;
             stream: components["schemas"]["StreamPosition"] | null;
             /** Title */
             title: string;
@@ -2367,13 +2374,20 @@ export interface components {
             objective: string | null;
             /** Open Signals */
             open_signals: number;
+            /**
+             * Over
+             * @description Instead of a source: the KPIs that this one is computed from, by the names it gives them.
+             */
+            over?: {
+                [key: string]: string;
+            };
             /** Owner */
             owner: string;
             quality: components["schemas"]["KpiQuality"];
             /** Series Total */
             series_total: number;
             /** Source */
-            source: string;
+            source: string | null;
             stream: components["schemas"]["StreamPosition"] | null;
             /** Title */
             title: string;
@@ -2766,6 +2780,7 @@ export interface components {
          *           "partition": 0
          *         }
          *       ],
+         *       "parts": [],
          *       "quality": {
          *         "assessed": 29,
          *         "completeness": 1,
@@ -2856,7 +2871,8 @@ export interface components {
             /** Decisions */
             decisions: components["schemas"]["DecisionItem"][];
             definition: components["schemas"]["DefinitionShown"] | null;
-            events: components["schemas"]["ExplainedEvents"];
+            /** @description Null for a KPI over other KPIs: it is made of `parts`. */
+            events: components["schemas"]["ExplainedEvents"] | null;
             /**
              * Masks
              * @description Field → how the asker sees it, where that is not clear.
@@ -2867,6 +2883,11 @@ export interface components {
             observation: components["schemas"]["ObservationItem"];
             /** Offsets */
             offsets: components["schemas"]["OffsetSpan"][];
+            /**
+             * Parts
+             * @description Values of other KPIs that it was computed from, each with its own explanation one call away.
+             */
+            parts: components["schemas"]["ObservationItem"][];
             quality: components["schemas"]["QualityShown"];
             /**
              * Revisions
@@ -4433,6 +4454,11 @@ export interface components {
         /** WindowShape */
         WindowShape: {
             /**
+             * Calendar
+             * @description Of a calendar window: day, business_day, week, month, quarter or year, local to `zone`.
+             */
+            calendar?: string | null;
+            /**
              * Every Seconds
              * @description Of a sliding window: the distance of one start to the next.
              */
@@ -4441,12 +4467,14 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "tumbling" | "sliding" | "session";
+            kind: "tumbling" | "sliding" | "session" | "calendar" | "each";
             /**
              * Length Seconds
-             * @description Of a session: the gap that ends it.
+             * @description Of a session: the gap that ends it. None where the calendar says it, and for single events.
              */
-            length_seconds: number;
+            length_seconds: number | null;
+            /** Zone */
+            zone?: string | null;
         };
     };
     responses: never;

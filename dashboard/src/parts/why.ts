@@ -1,6 +1,6 @@
 import { html, nothing, type TemplateResult } from 'lit'
 import { customElement, state } from 'lit/decorators.js'
-import { type Explained, explain, type RawEvent, type ValueName } from '../api.ts'
+import { type Explained, type ExplainedEvents, explain, type RawEvent, type ValueName } from '../api.ts'
 import { figureText, instant, integer, percent, seriesName, span } from '../format.ts'
 import { Problem } from '../http.ts'
 import { Load } from '../load.ts'
@@ -25,7 +25,7 @@ export class Why extends View {
     (signal) => explain(this.asked as ValueName, null, this.asOf(), signal),
     ({ events }) => {
       this.more = []
-      this.next = events.next_page_token
+      this.next = events?.next_page_token ?? null
     },
   )
   private readonly addressChanged = (): void => this.follow()
@@ -84,7 +84,7 @@ export class Why extends View {
   }
 
   private content(explained: Explained): TemplateResult {
-    const { observation, events, definition } = explained
+    const { observation, definition } = explained
     return html`
       <section class="why-value">
         <p class="value ${observation.status}">${figureText(observation.value)}</p>
@@ -95,13 +95,7 @@ export class Why extends View {
           <dt>Trace</dt><dd>${explained.trace_id ? html`<code>${explained.trace_id}</code>` : 'none'}</dd>
         </dl>
       </section>
-      ${this.agreement(explained)}
-      <section aria-labelledby="why-events">
-        <h3 id="why-events">The events themselves <span class="quiet">(${events.source})</span></h3>
-        ${this.maskNote(explained)} ${eventTable([...events.items, ...this.more], explained.masks)}
-        ${this.moreProblem ? failure(this.moreProblem, () => void this.loadMore()) : nothing}
-        ${this.next ? html`<button type="button" @click=${() => void this.loadMore()}>Show more events</button>` : nothing}
-      </section>
+      ${explained.events ? this.events(explained, explained.events) : this.parts(explained)}
       ${this.quality(explained)} ${this.resting(explained)} ${this.revisions(explained)}
       <section aria-labelledby="why-definition">
         <h3 id="why-definition">Definition and schema</h3>
@@ -125,13 +119,41 @@ export class Why extends View {
     `
   }
 
-  private agreement({ observation, events, offsets }: Explained): TemplateResult {
+  private events(explained: Explained, events: ExplainedEvents): TemplateResult {
+    return html`${this.agreement(explained, events)}
+      <section aria-labelledby="why-events">
+        <h3 id="why-events">The events themselves <span class="quiet">(${events.source})</span></h3>
+        ${this.maskNote(explained)} ${eventTable([...events.items, ...this.more], explained.masks)}
+        ${this.moreProblem ? failure(this.moreProblem, () => void this.loadMore()) : nothing}
+        ${this.next ? html`<button type="button" @click=${() => void this.loadMore()}>Show more events</button>` : nothing}
+      </section>`
+  }
+
+  /** A KPI over other KPIs: the values it was computed from, each one click from its own explanation. */
+  private parts({ parts }: Explained): TemplateResult {
+    return html`<section aria-labelledby="why-parts">
+      <h3 id="why-parts">The values it was computed from</h3>
+      <table class="compact">
+        <thead><tr><th scope="col">KPI</th><th scope="col">Series</th><th scope="col" class="number">Value</th><th scope="col">State</th></tr></thead>
+        <tbody>
+          ${parts.map(
+            (each) => html`<tr>
+              <th scope="row">${each.kpi}</th><td>${seriesName(each.series_key)}</td>
+              <td class="number"><a href=${whyAddress(each)}>${figureText(each.value)}</a></td><td>${statusMark(each.status)}</td>
+            </tr>`,
+          )}
+        </tbody>
+      </table>
+    </section>`
+  }
+
+  private agreement({ observation, offsets }: Explained, events: ExplainedEvents): TemplateResult {
     const verdict =
       events.agrees === true
         ? mark('good', html`${integer(events.count)} events counted, and ${integer(events.count)} found again`)
         : events.agrees === false
           ? mark('bad', html`${integer(events.count)} events counted, but ${integer(events.matched ?? 0)} found again`)
-          : mark('unknown', html`${integer(events.count)} events counted; too many to count again here`)
+          : mark('unknown', html`${integer(events.count)} events counted; ${events.note}`)
     return html`<section aria-labelledby="why-from">
       <h3 id="why-from">What it was computed from</h3>
       <p>${verdict}${events.late ? html` <span class="quiet">${events.late} more came too late and are in no value</span>` : nothing}</p>
@@ -222,8 +244,8 @@ export class Why extends View {
     if (!this.asked || !this.next) return
     try {
       const { events } = await explain(this.asked, this.next, this.asOf())
-      this.more = [...this.more, ...events.items]
-      this.next = events.next_page_token
+      this.more = [...this.more, ...(events?.items ?? [])]
+      this.next = events?.next_page_token ?? null
       this.moreProblem = undefined
     } catch (error) {
       if (!(error instanceof Problem)) throw error

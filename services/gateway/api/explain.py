@@ -17,7 +17,7 @@ from services.gateway.api.decisions import (
     show_evidence,
     visible_decision,
 )
-from services.gateway.api.explained import explained_events, how_made, schemas_of
+from services.gateway.api.explained import explained_events, how_made, parts_of, schemas_of
 from services.gateway.api.kpis import show_observation
 from services.gateway.api.models.explain import (
     DecisionExplained,
@@ -108,8 +108,11 @@ async def _explain(
     definition = await definition_of(asker, row["kpi"], row["kpi_version"])
     if definition is None:
         raise not_found(f"version {row['kpi_version']} of the definition of {row['kpi']}")
-    made = await how_made(asker, definition["definition"], row["recorded_at"])
-    events, last = await explained_events(asker, made, row, limit, after)
+    kpi = Kpi.model_validate(definition["definition"])
+    made = await how_made(asker, kpi, row["recorded_at"])
+    events, last = await explained_events(asker, made, row, limit, after) if made else (None, None)
+    next_page = {"next_page_token": asker.next_page(last, parameters)}
+    sources = asker.desk.catalog.sources_of(kpi)
     signals = await signal_rows.resting_on(pool, row)
     decisions = await decision_rows.on_signals(pool, [signal["id"] for signal in signals])
     trace = (row["traceparent"] or "").split("-")
@@ -119,11 +122,12 @@ async def _explain(
         offsets=[
             OffsetSpan(partition=part["partition"], first=part["first"], last=part["last"]) for part in row["offsets"]
         ],
-        events=events.model_copy(update={"next_page_token": asker.next_page(last, parameters)}),
-        schemas=await schemas_of(asker, made, row["schema_ids"]),
+        events=events.model_copy(update=next_page) if events else None,
+        parts=[show_observation(asker, part) for part in await parts_of(asker, kpi, row)],
+        schemas=await schemas_of(asker, made, row["schema_ids"]) if made else [],
         definition=show_definition(asker, row["kpi"], row["kpi_version"], definition),
-        quality=await _quality(asker, made.source.id, row),
-        masks=_masks(asker, made.source.id),
+        quality=await _quality(asker, sources, row),
+        masks=_masks(asker, sources),
         signals=[show_signal(asker, signal) for signal in signals],
         decisions=[show_decision(asker, decision) for decision in decisions],
         trace_id=trace[1] if len(trace) == 4 else None,
@@ -131,10 +135,10 @@ async def _explain(
     )  # fmt: skip
 
 
-async def _quality(asker: Asker, source: str, row: Mapping[str, Any]) -> QualityShown:
+async def _quality(asker: Asker, sources: Sequence[str], row: Mapping[str, Any]) -> QualityShown:
     """What the rules found: on the value's own events, and in the hours that its window touches."""
     pool, catalog = asker.desk.pool, asker.desk.catalog
-    results = await rows.rule_results(pool, source, row["window_start"], row["window_end"])
+    results = await rows.rule_results(pool, sources, row["window_start"], row["window_end"])
     verdicts = []
     for id, (assessed, violations) in results.items():
         rule = catalog.rule(id)
@@ -149,14 +153,14 @@ async def _quality(asker: Asker, source: str, row: Mapping[str, Any]) -> Quality
         completeness=row["completeness"],
         worst=row["worst"],
         rules=verdicts,
-        incidents=await rows.incidents_at(pool, source, row["recorded_at"]),
+        incidents=await rows.incidents_at(pool, sources, row["recorded_at"]),
     )
 
 
-def _masks(asker: Asker, source: str) -> dict[str, str]:
+def _masks(asker: Asker, sources: Sequence[str]) -> dict[str, str]:
     """Field → how the asker sees it, where that is not clear."""
-    fields = asker.desk.classes.by_source.get(source, {})
-    shown = {name: asker.rights.transform(classification) for name, classification in fields.items()}
+    classes = [asker.desk.classes.by_source.get(source, {}) for source in sources]
+    shown = {name: asker.rights.transform(kind) for fields in classes for name, kind in fields.items()}
     return {name: transform for name, transform in shown.items() if transform != "clear"}
 
 
@@ -186,7 +190,7 @@ async def explain_signal(signal: str, asker: SignedIn, as_of: AsOf = None) -> Si
         definition=show_definition(asker, row["kpi"], row["kpi_version"], written),
         loop=LoopStamps(**{name: loop[name] for name in LoopStamps.model_fields}) if loop else None,
         decisions=[show_decision(asker, one) for one in await decision_rows.on_signals(pool, [signal])],
-        masks=_masks(asker, definition.source) if definition else {},
+        masks=_masks(asker, asker.desk.catalog.sources_of(definition)) if definition else {},
         as_of=moment,
     )
     return await asker.answer(answer, "explain signal", f"signals/{signal}")

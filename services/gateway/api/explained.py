@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from libs.common.catalog import Kpi, Source
-from libs.common.errors import Problem
+from libs.common.errors import DefinitionError, Problem
 from libs.common.expressions import Predicate, predicate
 from libs.common.topics import EVENTS
 from services.gateway.api.asking import Asker
@@ -18,6 +18,7 @@ from services.gateway.api.models.explain import ExplainedEvents, RawEvent, Schem
 from services.gateway.api.problems import not_found
 from services.gateway.core.provenance import Counted, Found, compare, frame_of, in_ranges, late_in, taken
 from services.gateway.store import catalog as catalog_rows
+from services.gateway.store import kpis as kpi_rows
 from services.gateway.store import provenance as rows
 
 log = logging.getLogger(__name__)
@@ -29,18 +30,21 @@ _CHUNK = 5_000
 
 @dataclass(frozen=True)
 class Made:
-    """How an observation was made: the definitions that were in force then."""
+    """How an observation was made of events: the definitions that were in force then."""
 
     kpi: Kpi
     source: Source
     where: Predicate | None
+    obstacle: str | None
+    """Why its events cannot be told from others in its ranges."""
     contracts: Mapping[int, int]
     """Schema id → the newest version of the source that writes it."""
 
 
-async def how_made(asker: Asker, definition: Row, recorded_at: datetime) -> Made:
-    """The KPI's definition, with its source as it was at `recorded_at`."""
-    kpi = Kpi.model_validate(definition)
+async def how_made(asker: Asker, kpi: Kpi, recorded_at: datetime) -> Made | None:
+    """The definition with its source as it was at `recorded_at`; None of a KPI over other KPIs."""
+    if kpi.source is None:
+        return None
     versions = await catalog_rows.versions_at(asker.desk.pool, "source", kpi.source, recorded_at)
     if not versions:
         raise not_found(f"definition of source {kpi.source} as of {recorded_at.isoformat()}")
@@ -48,8 +52,24 @@ async def how_made(asker: Asker, definition: Row, recorded_at: datetime) -> Made
     contracts: dict[int, int] = {}
     for version in versions:
         contracts.setdefault(version["schema_id"], version["version"])
-    where = predicate(kpi.where, source.field_types) if kpi.where is not None else None
-    return Made(kpi, source, where, contracts)
+    where, obstacle = None, None
+    try:
+        where = predicate(kpi.where, source.field_types) if kpi.where is not None else None
+    except DefinitionError:
+        obstacle = "the definition's condition looks at derived or enriched fields"
+    if not set(kpi.by) <= set(source.field_types):
+        obstacle = "the series are told apart by derived or enriched fields"
+    return Made(kpi, source, where, obstacle, contracts)
+
+
+async def parts_of(asker: Asker, kpi: Kpi, row: Row) -> list[Row]:
+    """The values of other KPIs that a value rests on, of the KPIs that the asker may see."""
+    versions: dict[str, int] = {}
+    for id in dict.fromkeys(kpi.over.values()):
+        known = await catalog_rows.versions_at(asker.desk.pool, "kpi", id, row["recorded_at"])
+        if known and asker.sees(id):
+            versions[id] = known[0]["version"]
+    return await kpi_rows.parts(asker.desk.pool, versions, row) if versions else []
 
 
 async def explained_events(
@@ -68,14 +88,15 @@ async def explained_events(
         counted = None
         page = await _beyond(asker, made, row, asked, place, limit + 1)
     else:
-        members, counted = _counted(made, row, read, runs)
+        members, found = _counted(made, row, read, runs)
+        counted = None if made.obstacle else found
         page = [one for one in members if _place(one) > place][: limit + 1]
     explained = ExplainedEvents(
         source=made.source.id,
         matched=counted.matched if counted else None,
         count=row["count"],
         agrees=counted.agrees if counted else None,
-        note=_note(counted, most),
+        note=_note(made, counted, most),
         late=sum(one["count"] for one in late if one["window_start"] >= asked.start),
         outside=counted.outside if counted else None,
         scanned=most if read is None else len(read),
@@ -99,7 +120,8 @@ def _place(event: Row) -> tuple[int, int]:
 def _taken(made: Made, row: Row, read: Sequence[Row]) -> list[Row]:
     """Those that the definition takes for the series."""
     frame = frame_of([event["data"] for event in read], made.source.field_types)
-    marks = taken(frame, made.where, row["series"])
+    series = {name: value for name, value in row["series"].items() if name in made.source.field_types}
+    marks = taken(frame, made.where, series)
     return [event for event, mark in zip(read, marks, strict=True) if mark]
 
 
@@ -136,7 +158,11 @@ async def _beyond(
     return found[:limit]
 
 
-def _note(counted: Counted | None, most: int) -> str | None:
+def _note(made: Made, counted: Counted | None, most: int) -> str | None:
+    if made.obstacle:
+        return (
+            f"{made.obstacle}: all events of the window in the ranges are shown, and were not counted again"
+        )
     if counted is None:
         return f"more than {most:,} events: they can be looked through, but were not counted again"
     if counted.agrees is None:

@@ -173,6 +173,23 @@ async def revisions(
     return rows
 
 
+async def parts(
+    pool: asyncpg.Pool, versions: Mapping[str, int], observation: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """The final values of other KPIs for the observation's window and series, as known when it was recorded."""
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        f"""
+        select distinct on (kpi, series_key) {_COLUMNS} from read.observations
+          join unnest($1::text[], $2::int[]) as wanted(id, number) on kpi = id and kpi_version = number
+         where window_start = $3 and series @> $4 and status = 'final' and recorded_at <= $5
+         order by kpi, series_key, revision desc limit 500
+        """,
+        list(versions), list(versions.values()), observation["window_start"], observation["series"],
+        observation["recorded_at"],
+    )  # fmt: skip
+    return rows
+
+
 async def held(
     pool: asyncpg.Pool, kpi: str, facts: Sequence[tuple[int, str, datetime, int]]
 ) -> set[tuple[int, str, datetime, int]]:

@@ -1,6 +1,6 @@
 """The events of a window, as archived, and what was known about them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ import asyncpg
 
 @dataclass(frozen=True)
 class Asked:
-    """Which events of a source: by event time in [start, end), and by what they hold in text fields."""
+    """Which events of a source: by event time in [start, end) or at start, and by what text fields hold."""
 
     source: str
     start: datetime
@@ -22,7 +22,7 @@ _EVENT = """
     partition, "offset", event_time, event_id, key, schema_id, receipt, ingested_at, trace_id, data::text as data
 """
 _ASKED = """
-    source = $1 and event_time >= $2 and event_time < $3 and not exists (
+    source = $1 and event_time >= $2 and (event_time < $3 or event_time = $2) and not exists (
         select from unnest($4::text[], $5::text[]) as wanted(name, value)
          where data->>wanted.name is distinct from wanted.value
     )
@@ -84,27 +84,28 @@ async def late(pool: asyncpg.Pool, observation: Mapping[str, Any]) -> list[Mappi
 
 
 async def rule_results(
-    pool: asyncpg.Pool, source: str, start: datetime, end: datetime
+    pool: asyncpg.Pool, sources: Sequence[str], start: datetime, end: datetime
 ) -> dict[str, tuple[int, int]]:
     """Rule → (assessed, violations) in the hours of event time that [start, end) touches."""
     rows = await pool.fetch(
         """
         select rule, sum(assessed)::bigint as assessed, sum(violations)::bigint as violations from read.rule_results
-         where source = $1 and bucket >= date_trunc('hour', $2::timestamptz) and bucket < $3 group by rule order by rule
+         where source = any($1::text[]) and bucket >= date_trunc('hour', $2::timestamptz) and bucket < $3
+         group by rule order by rule
         """,
-        source, start, end,
+        list(sources), start, end,
     )  # fmt: skip
     return {row["rule"]: (row["assessed"], row["violations"]) for row in rows}
 
 
-async def incidents_at(pool: asyncpg.Pool, source: str, at: datetime) -> list[str]:
-    """Ids of the source's incidents that were open at a moment."""
+async def incidents_at(pool: asyncpg.Pool, sources: Sequence[str], at: datetime) -> list[str]:
+    """Ids of the sources' incidents that were open at a moment."""
     rows = await pool.fetch(
         """
         select id from read.incidents
-         where source = $1 and opened_at <= $2 and (resolved_at is null or resolved_at > $2)
+         where source = any($1::text[]) and opened_at <= $2 and (resolved_at is null or resolved_at > $2)
          order by opened_at limit 100
         """,
-        source, at,
+        list(sources), at,
     )  # fmt: skip
     return [row["id"] for row in rows]

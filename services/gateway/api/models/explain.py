@@ -44,6 +44,7 @@ _EXPLAINED = {
         ],
         "next_page_token": None,
     },
+    "parts": [],
     "schemas": [{"schema_id": 3, "subject": "events.departures-value", "version": 1, "contract_version": 1}],
     "definition": {
         "kind": "kpi",
@@ -172,7 +173,10 @@ class ObservationExplained(Answer):
     revisions: list[ObservationItem]
     """All of this window, oldest first (up to `as_of`)."""
     offsets: list[OffsetSpan]
-    events: ExplainedEvents
+    events: ExplainedEvents | None
+    """Null for a KPI over other KPIs: it is made of `parts`."""
+    parts: list[ObservationItem]
+    """Values of other KPIs that it was computed from, each with its own explanation one call away."""
     schemas: list[SchemaShown]
     definition: DefinitionShown | None
     quality: QualityShown
