@@ -16,7 +16,7 @@ export function marksFor(
   kpi: Pick<KpiDetail, 'window' | 'signals' | 'unit'>,
   happenings: Happenings | undefined,
 ): ChartMarks {
-  const windowSeconds = cadence(kpi.window) ?? kpi.window.length_seconds
+  const windowSeconds = cadence(kpi.window) ?? kpi.window.length_seconds ?? 0
   const signals = happenings?.signals ?? []
   const ends = new Map(signals.map((each) => [each.id, seconds(each.last_window) + windowSeconds]))
   return {
