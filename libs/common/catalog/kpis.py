@@ -66,8 +66,9 @@ class Window(Definition):
             raise ValueError("`offset` goes with tumbling and sliding windows")
         if step is not None and self.offset >= step:
             raise ValueError("`offset` is shorter than the distance between two windows")
-        given = self.model_fields_set - {"calendar"}
-        alone = given & {"zone", "week_starts", "year_starts", "holidays"}
+        # A definition written out in full names its defaults too: only what differs from them was asked for.
+        options = ("zone", "week_starts", "year_starts", "holidays")
+        alone = [name for name in options if getattr(self, name) != type(self).model_fields[name].default]
         if alone and self.calendar is None:
             raise ValueError(f"{', '.join(sorted(alone))} goes with calendar windows")
         if self.calendar is not None:
