@@ -15,17 +15,17 @@ _CONTENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
 
 
 class Codecs:
-    """Schemas of the registry, parsed, as batches ask for them."""
+    """Schemas of the registry, parsed, as batches ask for them. `reader`: the schema that records are read as."""
 
-    def __init__(self, registry: "Registry") -> None:
-        self.registry = registry
+    def __init__(self, registry: "Registry", reader: dict[str, Any] | None = None) -> None:
+        self.registry, self.reader = registry, reader
         self.codecs: dict[int, Codec] = {}
 
     async def of(self, values: Sequence[bytes | None]) -> Mapping[int, Codec]:
         """The codecs that a batch needs; an id that the registry does not know is left out."""
         for id in schema_ids(values) - self.codecs.keys():
             try:
-                self.codecs[id] = Codec(await self.registry.schema(id))
+                self.codecs[id] = Codec(await self.registry.schema(id), self.reader)
             except Problem as problem:
                 if problem.status != 404:
                     raise TryLater(f"the registry answered {problem.status} for schema {id}") from problem

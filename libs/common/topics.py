@@ -50,7 +50,7 @@ class Topic:
 
 EVENTS = Topic(
     "events.{source}", "a source's events, in its own schema", None, "the source's `key` fields",
-    ("ingest",), ("detector", "quality", "archive"), partitions=4, wire="avro",
+    ("ingest",), ("ingest", "detector", "quality", "archive"), partitions=4, wire="avro",
 )  # fmt: skip
 REFERENCE = Topic(
     "reference.{source}", "the rows of a reference source, last per key", None, "the source's `key` fields",
@@ -58,7 +58,8 @@ REFERENCE = Topic(
 )  # fmt: skip
 DEAD = Topic(
     "events.dead", "records that were refused, with origin and reason", DeadLetter, "source",
-    ("ingest", "detector", "quality", "archive"), ("archive", "ingest"), retention=timedelta(days=30),
+    ("ingest", "detector", "quality", "archive", "governance", "strategy"), ("archive", "ingest"),
+    retention=timedelta(days=30),
 )  # fmt: skip
 LEDGER = Topic(
     "ledger", "the books of ingest, per transaction", LedgerEntry, "source", ("ingest",), ("archive",),
@@ -72,8 +73,8 @@ STATE = Topic(
     ("detector",), ("detector",), partitions=4, retention=None, compacted=True, wire="arrow",
 )  # fmt: skip
 MODELS = Topic(
-    "detector.models", "baselines and open signals: a changelog", None, "kpi@version/rule",
-    ("detector",), ("detector",), partitions=4, retention=None, compacted=True, wire="arrow",
+    "detector.models", "baselines and open signals: a changelog", None, "kpi@version/rule|series_key",
+    ("detector",), ("detector",), partitions=4, retention=None, compacted=True,
 )  # fmt: skip
 LATE = Topic(
     "detector.late", "events that came after their window had closed for good", LateEvents, "kpi",
@@ -81,7 +82,7 @@ LATE = Topic(
 )  # fmt: skip
 OBSERVATIONS = Topic(
     "kpi.observations", "KPI values, every revision", Observation, "kpi|series_key",
-    ("detector",), ("detector", "quality", "archive", "strategy", "gateway"), partitions=4, wire="avro",
+    ("detector",), ("detector", "archive", "strategy", "gateway"), partitions=4, wire="avro",
 )  # fmt: skip
 EXPECTATIONS = Topic(
     "kpi.expectations", "the band that a seasonal rule expected", Expectation, "kpi|series_key",
@@ -93,7 +94,7 @@ SIGNALS = Topic(
 )  # fmt: skip
 INCIDENTS = Topic(
     "quality.incidents", "quality incidents", IncidentChanged, "incident id",
-    ("quality",), ("strategy", "gateway"),
+    ("quality",), ("gateway",),
 )  # fmt: skip
 HEALTH = Topic(
     "quality.health", "the health of each source", HealthChanged, "source",
@@ -104,7 +105,7 @@ ACTIONS = Topic(
 )  # fmt: skip
 AUDIT = Topic(
     "audit", "reads of classified data, and writes", AuditEntry, "actor",
-    ("gateway", "governance", "strategy"), ("governance",), retention=timedelta(days=30),
+    ("gateway",), ("governance",), retention=timedelta(days=30),
 )  # fmt: skip
 DISPOSALS = Topic(
     "disposals", "disposals ordered and carried out", DisposalChanged, "disposal id",

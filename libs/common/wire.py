@@ -32,11 +32,13 @@ DTYPES: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 class Codec:
-    """One schema, parsed once."""
+    """One schema, parsed once. With `reader`, records are read as that schema says (Avro 1.12, Schema Resolution):
+    what was written before a field was added has its default."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, reader: Schema | None = None) -> None:
         self.schema = schema
         self.parsed = fastavro.parse_schema(schema)
+        self.reader = None if reader is None or reader == schema else fastavro.parse_schema(reader)
         head = io.BytesIO()
         fastavro.writer(head, self.parsed, [], sync_marker=_SYNC)
         self.head = head.getvalue()
@@ -61,7 +63,7 @@ class Codec:
         """One Avro body; BadMessage if it is not of this schema, or if bytes are left over."""
         source = io.BytesIO(body)
         try:
-            record = fastavro.schemaless_reader(source, self.parsed, None)
+            record = fastavro.schemaless_reader(source, self.parsed, self.reader)
         except Exception as error:  # fastavro raises whatever its reader stumbled over
             raise BadMessage(f"the body is not of its schema: {error!r}", rule="avro") from error
         if source.read(1):
@@ -87,6 +89,14 @@ def split(value: bytes | None) -> tuple[int, bytes]:
     if value is None or len(value) < _PREFIX.size or value[0] != _MAGIC:
         raise BadMessage("not in the Confluent wire format: byte 0, then a schema id", rule="wire format")
     return _PREFIX.unpack_from(value)[1], value[_PREFIX.size :]
+
+
+def record(value: bytes | None, codecs: Mapping[int, Codec]) -> dict[str, Any]:
+    """One record in the wire format; BadMessage if it is none, or of a schema that is not in `codecs`."""
+    schema_id, body = split(value)
+    if schema_id not in codecs:
+        raise BadMessage("the schema id is unknown", value=str(schema_id), rule="registered schema")
+    return codecs[schema_id].record(body)
 
 
 def decode(

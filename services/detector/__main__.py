@@ -38,10 +38,10 @@ async def main(settings: Settings) -> None:
     merging = TransactionalLoop(
         settings, "detector.merge", merge, health.part("merge"), pause_seconds=settings.pause_seconds
     )
+    signals = Signals(settings, definitions, Codecs(registry, OBSERVATION_SCHEMA))
     judging = TransactionalLoop(
-        settings, "detector.signals", Signals(settings, definitions, codec), health.part("signals"),
-        pause_seconds=settings.pause_seconds,
-    )  # fmt: skip
+        settings, "detector.signals", signals, health.part("signals"), pause_seconds=settings.pause_seconds
+    )
     merging.follow([PARTIALS.name])
     judging.follow([OBSERVATIONS.name])
 

@@ -13,13 +13,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from libs.common.errors import BadMessage
+from libs.common.errors import BadMessage, TryLater
 from libs.common.events import OBSERVATION_SCHEMA, AuditEntry
 from libs.common.kafka import Record as KafkaRecord
 from libs.common.kafka import consumer
+from libs.common.registry import Codecs, Registry
 from libs.common.service import Readiness
 from libs.common.topics import ACTIONS, AUDIT, HEALTH, INCIDENTS, OBSERVATIONS, SIGNALS
-from libs.common.wire import Codec, split
+from libs.common.wire import record as avro_record
 from services.gateway.api.auditing import AuditDown
 from services.gateway.settings import Settings
 from services.gateway.store.signals import kpi_and_series
@@ -45,7 +46,8 @@ class Feeder:
         self, settings: Settings, windows: Windows, pool: asyncpg.Pool, readiness: Readiness
     ) -> None:
         self.settings, self.windows, self.pool, self.readiness = settings, windows, pool, readiness
-        self.codec = Codec(OBSERVATION_SCHEMA)
+        self.registry = Registry(settings)
+        self.codecs = Codecs(self.registry, OBSERVATION_SCHEMA)
         self.epoch = ""
         self.reached: dict[TopicPartition, int] = {}
         """The offset up to which each partition was offered."""
@@ -67,12 +69,13 @@ class Feeder:
                     self.readiness.ready()
                 except EpochLost:
                     await self._begin(client)
-                except RedisError as error:
-                    self.readiness.not_ready(f"Redis does not answer: {error}")
+                except (RedisError, TryLater) as error:
+                    self.readiness.not_ready(f"the streams are not fed: {error}")
                     log.warning("stream feed waits", extra={"fields": {"error": repr(error)}})
                     await self._again(client)
         finally:
             await client.stop()
+            await self.registry.close()
 
     async def _begin(self, client: AIOKafkaConsumer) -> None:
         """Go on where the windows are, or begin an epoch a little before the topics' ends."""
@@ -118,7 +121,7 @@ class Feeder:
         facts = []
         for record in records:
             try:
-                found = self._fact(topic, record)
+                found = await self._fact(topic, record)
             except (BadMessage, ValueError) as error:
                 log.error(
                     "a fact cannot be read",
@@ -132,9 +135,9 @@ class Feeder:
             facts.append(Record(record.offset, channel, key, json.dumps(found, default=_time).encode()))
         return facts
 
-    def _fact(self, topic: str, record: KafkaRecord) -> dict[str, Any]:
+    async def _fact(self, topic: str, record: KafkaRecord) -> dict[str, Any]:
         if topic == OBSERVATIONS.name:
-            return self.codec.record(split(record.value)[1])
+            return avro_record(record.value, await self.codecs.of([record.value]))
         return json.loads(record.value or b"")
 
 

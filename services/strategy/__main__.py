@@ -29,7 +29,7 @@ async def main(settings: Settings) -> None:
     health, registry = Health(), Registry(settings)
     connections = await pool(settings, "strategy")
     follower = Follower(settings, health.part("catalog"))
-    objectives = ObjectiveKeeper(connections, follower.catalog)
+    objectives = ObjectiveKeeper(connections, follower.catalog, registry)
     signals = StoredLoop(
         settings, "strategy.signals", connections, SignalKeeper(follower.catalog).keep, health.part("signals")
     )

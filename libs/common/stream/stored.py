@@ -149,7 +149,7 @@ class StoredLoop:
         """Before the commit: a crash in between sends the same letter again, under the same id."""
         assert self.dead is not None
         for record, error in bad:
-            source = topic.partition(".")[2]
+            source = topic.partition(".")[2] if topic.startswith(("events.", "reference.")) else topic
             letter = dead_letter(
                 record, error, source=source, stage=self.name, service=self.schema, now=clock.now()
             )

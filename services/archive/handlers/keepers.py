@@ -13,6 +13,7 @@ from libs.common import clock
 from libs.common.catalog import Catalog
 from libs.common.errors import BadMessage, TryLater
 from libs.common.events import (
+    OBSERVATION_SCHEMA,
     DeadLetter,
     DisposalChanged,
     Event,
@@ -26,7 +27,8 @@ from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
 from libs.common.stream.stored import Connection
 from libs.common.topics import DEAD, DISPOSALS, EXPECTATIONS, LATE, LEDGER, REFERENCE, SIGNALS
-from libs.common.wire import decode, split
+from libs.common.wire import decode
+from libs.common.wire import record as avro_record
 from services.archive import store
 from services.archive.handlers.rows import event_rows, reference_rows
 
@@ -57,6 +59,7 @@ class Keepers:
         self, settings: ServiceSettings, catalog: Catalog, codecs: Codecs, producer: AIOKafkaProducer
     ) -> None:
         self.settings, self.catalog, self.codecs, self.producer = settings, catalog, codecs, producer
+        self.observed = Codecs(codecs.registry, OBSERVATION_SCHEMA)
         self.end_of: Callable[[TopicPartition], int | None] = lambda tp: None
         """The end of a partition as last heard from the broker."""
 
@@ -90,20 +93,15 @@ class Keepers:
         self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
     ) -> Bad:
         """Every revision into the hypertable, the newest into `latest`."""
-        codecs = await self.codecs.of([record.value for record in records])
+        codecs = await self.observed.of([record.value for record in records])
         rows: list[tuple[Any, ...]] = []
         bad: Bad = []
         for record in records:
             try:
-                schema_id, body = split(record.value)
-                found = codecs[schema_id].record(body)
+                found = avro_record(record.value, codecs)
                 rows.append(tuple(found[name] for name in store.OBSERVATION_COLUMNS))
             except BadMessage as error:
                 bad.append((record, error))
-            except KeyError as error:
-                bad.append(
-                    (record, BadMessage(f"no such schema or field: {error}", rule="registered schema"))
-                )
         if rows:
             await store.copy(connection, "observations", store.OBSERVATION_COLUMNS, rows)
             newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}

@@ -10,10 +10,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from libs.common import clock
 from libs.common.events import Observation
 from libs.common.kafka import Record, read_all
+from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
 from libs.common.stream import Output
 from libs.common.topics import EXPECTATIONS, MODELS, SIGNALS
-from libs.common.wire import Codec, split
+from libs.common.wire import record as avro_record
 from services.detector.core.signals import RuleOnKpi, SeriesState, observe
 from services.detector.handlers.definitions import Definitions
 
@@ -26,8 +27,8 @@ Models = dict[str, SeriesState]
 class Signals:
     """The processor of `detector.signals`."""
 
-    def __init__(self, settings: ServiceSettings, definitions: Definitions, codec: Codec) -> None:
-        self.settings, self.definitions, self.codec = settings, definitions, codec
+    def __init__(self, settings: ServiceSettings, definitions: Definitions, codecs: Codecs) -> None:
+        self.settings, self.definitions, self.codecs = settings, definitions, codecs
         self.models: dict[int, Models] = {}
         self.swept: dict[int, int] = {}
 
@@ -52,11 +53,12 @@ class Signals:
         models = self.models[tp.partition]
         changed: set[str] = set()
         outputs: list[Output] = []
+        codecs = await self.codecs.of([record.value for record in records])
         for record in records:
             rules = self.definitions.signals.get((record.key or b"").decode().partition("|")[0])
             if not rules:
                 continue
-            seen = Observation.model_validate(self.codec.record(split(record.value)[1]))
+            seen = Observation.model_validate(avro_record(record.value, codecs))
             if seen.status != "final":
                 continue
             for rule in rules:

@@ -13,8 +13,9 @@ from libs.common.catalog import Catalog
 from libs.common.errors import BadMessage
 from libs.common.events import OBSERVATION_SCHEMA, Observation
 from libs.common.kafka import Record
+from libs.common.registry import Codecs, Registry
 from libs.common.stream.stored import Connection
-from libs.common.wire import Codec, split
+from libs.common.wire import record as avro_record
 from services.strategy import store
 from services.strategy.core.objectives import Window, key_result, progress
 
@@ -27,9 +28,9 @@ KEEP = timedelta(days=2)
 class ObjectiveKeeper:
     """The keeper of `kpi.observations`, and the loop that computes progress after it."""
 
-    def __init__(self, pool: asyncpg.Pool, catalog: Catalog) -> None:
+    def __init__(self, pool: asyncpg.Pool, catalog: Catalog, registry: Registry) -> None:
         self.pool, self.catalog = pool, catalog
-        self.codec = Codec(OBSERVATION_SCHEMA)
+        self.codecs = Codecs(registry, OBSERVATION_SCHEMA)
         self.stale: set[str] = set()
         """KPIs with new windows."""
 
@@ -48,11 +49,12 @@ class ObjectiveKeeper:
         needed = self._needed()
         rows, gone = [], []
         bad: list[tuple[Record, BadMessage]] = []
+        codecs = await self.codecs.of([record.value for record in records])
         for record in records:
             if (record.key or b"").decode().partition("|")[0] not in needed:
                 continue
             try:
-                seen = Observation.model_validate(self.codec.record(split(record.value)[1]))
+                seen = Observation.model_validate(avro_record(record.value, codecs))
             except BadMessage as error:
                 bad.append((record, error))
                 continue
