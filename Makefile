@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 LOCAL := $(PYTHON) -m local
 READY := .venv/.ready
-.PHONY: help setup lock up down status reset dashboard client demo verify-demo browser format check types boundaries manifests unit test
+.PHONY: help setup lock up down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ browser: setup ## Chromium for the browser tests
 
 format: setup ## format and mend what can be mended
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+docs: setup ## write the pages that derive from code
+	@$(PYTHON) -m local.documents
 
 check: setup ## format, lint, types, boundaries, unit tests, contracts; no servers, under a minute
 	@.venv/bin/ruff format --check .

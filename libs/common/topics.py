@@ -69,7 +69,7 @@ PARTIALS = Topic(
     ("detector",), ("detector",), partitions=4, retention=timedelta(days=1), wire="arrow",
 )  # fmt: skip
 STATE = Topic(
-    "detector.state", "open windows: the changelog of merge", None, "partition/kpi@version/pane",
+    "detector.state", "open windows: the changelog of merge", None, "kpi@version|frame|bucket",
     ("detector",), ("detector",), partitions=4, retention=None, compacted=True, wire="arrow",
 )  # fmt: skip
 MODELS = Topic(
