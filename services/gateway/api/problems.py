@@ -41,6 +41,9 @@ TITLES = {
     "unavailable": "A part behind the gateway does not answer",
     "audit_unavailable": "The audit cannot be written, so nothing is answered",
     "views_missing": "A service has not published its views yet",
+    "starting": "Not ready yet; try again in a moment",
+    "method_not_allowed": "There is no such verb here",
+    "internal": "Something went wrong here",
 }
 """The stable codes of the gateway itself; those of the services behind it are passed on."""
 

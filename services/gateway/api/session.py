@@ -2,10 +2,9 @@
 
 import secrets
 from datetime import timedelta
-from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from services.gateway.api.asking import AtDesk, SignedIn
@@ -109,9 +108,7 @@ async def who_am_i(asker: SignedIn) -> Me:
 
 
 @router.post("/v1/stream/tickets", status_code=201, responses={**RESPONSES})
-async def stream_ticket(
-    asker: SignedIn, request: Request, _body: Annotated[None, Body(include_in_schema=False)] = None
-) -> StreamTicket:
+async def stream_ticket(asker: SignedIn) -> StreamTicket:
     """A ticket that opens one WebSocket or SSE stream within half a minute, once."""
     ticket = secrets.token_urlsafe(24)
     await tickets.keep(asker.desk.redis, asker.desk.settings, ticket, asker.principal)

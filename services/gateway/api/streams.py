@@ -17,7 +17,6 @@ from services.gateway.api.hub import Hub
 from services.gateway.api.models.streams import (
     CLIENT_FRAME,
     ClientHello,
-    Envelope,
     ServerHello,
     StreamError,
     Subscribe,
@@ -178,9 +177,7 @@ async def _listener(
             "content": {
                 "text/event-stream": {
                     "schema": {"type": "string"},
-                    "example": "id: eyJ2IjoxfQ\nevent: signal\ndata: "
-                    + Envelope.model_config["json_schema_extra"]["examples"][0]["channel"]  # type: ignore[index,call-overload]
-                    + "\n\n",
+                    "example": 'id: eyJ2IjoxfQ\nevent: signal\ndata: {"channel":"signals","epoch":"01J9","seq":1,…}\n\n',
                 }
             },
         },
