@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from libs.common.stream.stored import Connection
+from services.strategy.core.escalation import Escalation
 
 CATALOG_LOCK = "SELECT pg_advisory_xact_lock(hashtext('sextant catalog'))"
 
@@ -139,12 +140,12 @@ async def due_escalation(connection: Connection, now: datetime) -> asyncpg.Recor
 
 
 async def set_escalation(
-    connection: Connection, id: str, step: int, state: str, next_at: datetime | None, now: datetime
+    connection: Connection, id: str, after: Escalation, next_at: datetime | None, now: datetime
 ) -> None:
     await connection.execute(
-        "UPDATE strategy.escalations SET step = $2, state = $3, next_at = $4,"
-        " stopped_at = CASE WHEN $3 = 'stopped' THEN $5 ELSE stopped_at END WHERE id = $1",
-        id, step, state, next_at, now,
+        "UPDATE strategy.escalations SET step = $2, state = $3, next_at = $4, ends_at = $5,"
+        " stopped_at = CASE WHEN $3 = 'stopped' THEN $6 ELSE stopped_at END WHERE id = $1",
+        id, after.step, after.state, next_at, after.ends_at, now,
     )  # fmt: skip
 
 

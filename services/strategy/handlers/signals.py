@@ -61,21 +61,15 @@ class SignalKeeper:
                 await self._open(connection, signal, playbook, now)
 
     async def _close(self, connection: Connection, signal: SignalChanged, now: datetime) -> None:
-        """Nobody more is told; after a decision or an execution this is its effect."""
+        """Nobody is told who was not due by now; after a decision or an execution this is its effect."""
         for row in await store.escalations_of(connection, signal.id):
-            before = Escalation(row["started_at"], (), row["step"], row["state"])
-            after = before.stopped()
+            before = Escalation.of(dict(row))
+            after = before.closed(now)
             if after != before:
-                await store.set_escalation(connection, row["id"], after.step, after.state, None, now)
+                await store.set_escalation(connection, row["id"], after, after.next_at, now)
                 await tell(
-                    connection,
-                    "escalation_stopped",
-                    signal.id,
-                    row["id"],
-                    "policy",
-                    now,
-                    reason="signal closed",
-                )
+                    connection, "escalation_stopped", signal.id, row["id"], "policy", now, reason="signal closed"
+                )  # fmt: skip
         loop = await store.loop_of(connection, signal.id)
         acted = loop is not None and (loop["decided_at"] or loop["executed_at"])
         if acted and await store.stamp(connection, signal.id, "effect_seen_at", now):

@@ -8,14 +8,12 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import httpx
 
 from libs.common import clock
-from libs.common.catalog.duration import parse_duration
 from libs.common.stream.backoff import Backoff
 from libs.common.stream.stored import Connection
 from services.strategy import store
@@ -45,8 +43,7 @@ class Timers:
             row = await store.due_escalation(connection, now)
             if row is None:
                 return False
-            delays = [_duration(step["after"]) for step in row["steps"]]
-            before = Escalation(row["started_at"], delays, row["step"], row["state"])
+            before = Escalation.of(dict(row))
             outcome, detail = await self._notify(http, row, row["steps"][before.step])
             await self._record(connection, row, before, outcome, detail)
             return True
@@ -59,7 +56,7 @@ class Timers:
             connection, (row["id"], before.step, step["to"], step["via"], outcome, detail, now)
         )
         next_at = after.next_at if outcome == "told" or after.next_at is None else now
-        await store.set_escalation(connection, row["id"], after.step, after.state, next_at, now)
+        await store.set_escalation(connection, row["id"], after, next_at, now)
         if outcome == "told":
             await store.stamp(connection, row["signal"], "notified_at", now)
         details = {"to": step["to"], "via": step["via"], "step": before.step, "outcome": outcome}
@@ -91,9 +88,3 @@ class Timers:
                 problem = repr(error)
             await asyncio.sleep(backoff.next())
         return "failed", problem
-
-
-def _duration(text: str) -> timedelta:
-    duration = parse_duration(text)
-    assert isinstance(duration, timedelta)
-    return duration

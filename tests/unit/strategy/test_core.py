@@ -40,8 +40,23 @@ def test_steps_are_taken_once_in_order_and_never_after_an_acknowledgement(
         assert all(second < acknowledged for _, second in taken)
 
 
-def test_a_signal_that_closes_stops_what_runs() -> None:
-    assert Escalation(START, [timedelta(0)]).stopped().next_at is None
+def test_a_signal_that_closes_stops_what_is_not_due_yet() -> None:
+    escalation = Escalation(START, [timedelta(minutes=5)])
+    assert escalation.closed(START + timedelta(minutes=4)).state == "stopped"
+
+
+def test_what_was_due_when_the_signal_closed_is_still_told_and_nothing_later() -> None:
+    delays = [timedelta(0), timedelta(minutes=1), timedelta(minutes=5)]
+    closed = Escalation(START, delays).closed(START + timedelta(minutes=2))
+    assert closed.due(START + timedelta(hours=1))
+    once = closed.taken()
+    assert (once.state, once.next_at) == ("running", START + timedelta(minutes=1))
+    assert (once.taken().state, once.taken().next_at) == ("stopped", None)
+
+
+def test_closing_changes_nothing_about_what_was_acknowledged() -> None:
+    acknowledged = Escalation(START, [timedelta(0), timedelta(1)]).taken().acknowledged()
+    assert acknowledged.closed(START) == acknowledged
 
 
 @pytest.mark.parametrize(
