@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import httpx
+from asyncpg.exceptions import DataError
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -32,6 +33,7 @@ def application(name: str, health: Health, *routers: APIRouter, **options: Any) 
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(DataError, _answer_data)
     app.middleware("http")(observe)
     return app
 
@@ -67,6 +69,11 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
 async def _answer_problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Problem)
     return problem_response(error)
+
+
+async def _answer_data(request: Request, error: Exception) -> JSONResponse:
+    """What passed our own checks and PostgreSQL cannot hold, such as a NUL in a text."""
+    return problem_response(Invalid(f"a value is none that can be stored: {error}"))
 
 
 async def _answer_validation(request: Request, error: Exception) -> JSONResponse:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asyncpg.exceptions import (
+    DataError,
     InterfaceError,
     PostgresConnectionError,
     UndefinedColumnError,
@@ -141,13 +142,19 @@ def _problems(app: FastAPI) -> None:
         log.warning("a view is missing", extra={"fields": {"error": str(error)}})
         return _answer(Refused(503, "views_missing", "a service has not published its views yet"))
 
+    async def unstorable(_: Request, error: Exception) -> Response:
+        return _answer(Refused(422, "invalid", f"a value is none that can be stored: {error}"))
+
     async def unavailable(_: Request, error: Exception) -> Response:
+        if isinstance(error, ValueError):  # asyncpg's own refusal of a parameter
+            return await unstorable(_, error)
         log.warning("a store does not answer", extra={"fields": {"error": repr(error)}})
         return _answer(Refused(503, "unavailable", "a store does not answer", headers={"retry-after": "2"}))
 
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(DataError, unstorable)
     for gone in (UndefinedTableError, UndefinedColumnError):
         app.add_exception_handler(gone, missing)
     for down in (RedisError, PostgresConnectionError, InterfaceError, ConnectionError, TimeoutError):

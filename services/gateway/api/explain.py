@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import yaml
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 
 from libs.common.canonical import fingerprint
 from libs.common.catalog import Kpi
@@ -29,7 +30,7 @@ from services.gateway.api.models.explain import (
     SignalExplained,
 )
 from services.gateway.api.models.signals import LoopStamps
-from services.gateway.api.paging import PageToken
+from services.gateway.api.paging import AsOf, PageToken, Version
 from services.gateway.api.problems import RESPONSES, not_found
 from services.gateway.api.signals import show_listed, show_signal, visible_signal
 from services.gateway.store import catalog as catalog_rows
@@ -39,8 +40,6 @@ from services.gateway.store import provenance as rows
 from services.gateway.store import signals as signal_rows
 
 router = APIRouter(prefix="/v1/explain", tags=["explain"], responses=RESPONSES)
-
-AsOf = Annotated[datetime | None, Query(description="As known at this moment; default: now")]
 
 
 async def definition_of(asker: Asker, kpi: str, version: int) -> Mapping[str, Any] | None:
@@ -68,11 +67,13 @@ def show_definition(
 @router.get("/observations/{kpi}/{series_key:path}/{window_start}")
 async def explain_observation(
     kpi: str,
-    window_start: datetime,
+    window_start: AwareDatetime,
     asker: SignedIn,
     series_key: str = "",
-    revision: Annotated[int | None, Query(ge=1, description="Default: the newest as of `as_of`")] = None,
-    version: Annotated[int | None, Query(ge=1, description="Of the KPI; default: the one in force")] = None,
+    revision: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="Default: the newest as of `as_of`")
+    ] = None,
+    version: Version = None,
     as_of: AsOf = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Raw events on a page")] = 20,
     page_token: PageToken = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import AwareDatetime
 
 from libs.common.catalog import Kpi
 from libs.common.events import parse_series_key
@@ -26,7 +27,7 @@ from services.gateway.api.models.kpis import (
     TrendPoint,
     WindowShape,
 )
-from services.gateway.api.paging import Limit, PageToken, cut
+from services.gateway.api.paging import AsOf, Limit, PageToken, Version, cut
 from services.gateway.api.positions import observations_position
 from services.gateway.api.problems import RESPONSES
 from services.gateway.store import kpis as rows
@@ -212,15 +213,15 @@ async def list_observations(
     kpi: str,
     asker: SignedIn,
     from_: Annotated[
-        datetime | None, Query(alias="from", description="Windows that start at or after")
+        AwareDatetime | None, Query(alias="from", description="Windows that start at or after")
     ] = None,
-    to: Annotated[datetime | None, Query(description="Windows that start before")] = None,
+    to: Annotated[AwareDatetime | None, Query(description="Windows that start before")] = None,
     series: SeriesFilter = None,
-    as_of: Annotated[datetime | None, Query(description="As known at this moment; default: now")] = None,
+    as_of: AsOf = None,
     revisions: Annotated[
         Literal["latest", "all"], Query(description="The newest revision of each window, or all of them")
     ] = "latest",
-    version: Annotated[int | None, Query(ge=1, description="Of the KPI; default: the one in force")] = None,
+    version: Version = None,
     expectations: Annotated[bool, Query(description="With the expected band")] = True,
     limit: Limit = 1000,
     page_token: PageToken = None,

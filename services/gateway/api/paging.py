@@ -1,13 +1,18 @@
-"""Keyset pages: the parameters that every list has, and where a page ends."""
+"""Parameters that several resources have, and keyset pages: where a page ends."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Query
+from pydantic import AwareDatetime
 
 PageToken = Annotated[
     str | None,
     Query(max_length=4000, description="`next_page_token` of the page before, with the same parameters"),
+]
+AsOf = Annotated[AwareDatetime | None, Query(description="As known at this moment; default: now")]
+Version = Annotated[
+    int | None, Query(ge=1, le=2**31 - 1, description="Of the KPI; default: the one in force")
 ]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="Rows on a page")]
 SmallLimit = Annotated[int, Query(ge=1, le=500, description="Rows on a page")]

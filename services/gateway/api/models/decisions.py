@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from services.gateway.api.models.common import Answer, Paged, example
 
@@ -67,7 +67,7 @@ class DecisionBody(Answer):
     choice: str = Field(min_length=1, max_length=2000)
     rationale: str = Field(default="", max_length=10_000)
     expected: str = Field(default="", max_length=2000)
-    as_of: datetime | None = None
+    as_of: AwareDatetime | None = None
     """Default: now."""
 
     model_config = example(
@@ -104,8 +104,8 @@ class AnnotationBody(Answer):
     kpi: str
     series_key: str | None = None
     """As shown to the asker, masked values included; null speaks of every series."""
-    at: datetime
-    until: datetime | None = None
+    at: AwareDatetime
+    until: AwareDatetime | None = None
     text: str = Field(min_length=1, max_length=2000)
 
     model_config = example(

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from libs.common.catalog.models import Classification, FieldType, Transform
 from libs.common.events import Severity
@@ -224,7 +224,7 @@ class IngestReceipt(Answer):
 class WatermarkBody(Answer):
     """The source declares that nothing earlier will follow."""
 
-    through: datetime
+    through: AwareDatetime
 
     model_config = example(through="2013-02-09T00:00:00Z")
 
