@@ -129,7 +129,10 @@ def _problems(app: FastAPI) -> None:
             {"location": ".".join(str(part) for part in item["loc"]), "message": str(item["msg"])}
             for item in error.errors()
         ]
-        return _answer(Refused(422, "invalid", "see errors", errors=errors))
+        first = errors[0]
+        return _answer(
+            Refused(422, "invalid", f"{first['location']}: {first['message']}", errors=errors)
+        )
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
