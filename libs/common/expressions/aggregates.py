@@ -20,6 +20,9 @@ DataType = pl.DataType | type[pl.DataType]
 TIME, PARTITION, OFFSET = "__time", "__partition", "__offset"
 """Columns that FIRST and LAST need of events: event time (ms), Kafka partition and offset."""
 
+OFFSETS = 2**48
+"""More than a partition has: partition * OFFSETS + offset is a position in the topic."""
+
 EACH = pl.len()
 """The argument of COUNT(*)."""
 
@@ -39,10 +42,14 @@ class Partial:
     """For a group-by over states; reads the columns of the aggregate's whole state."""
 
     def of_events(self) -> pl.Expr:
-        return self.events.cast(self.dtype).alias(self.name)
+        return self._typed(self.events)
 
     def of_states(self) -> pl.Expr:
-        return self.states.cast(self.dtype).alias(self.name)
+        return self._typed(self.states)
+
+    def _typed(self, column: pl.Expr) -> pl.Expr:
+        lists = isinstance(self.dtype, pl.List)
+        return (column.implode() if lists else column.cast(self.dtype)).alias(self.name)
 
 
 @dataclass(frozen=True)
@@ -238,21 +245,18 @@ class Ends(Aggregate):
     def over(self, node: exp.Expr, argument: Argument) -> Aggregated:
         last = isinstance(node, exp.Last | exp.LastValue)
         name, kind = argument.name("last" if last else "first"), argument.typed.type
-        names = {"": name, TIME: f"{name}:time", PARTITION: f"{name}:partition", OFFSET: f"{name}:offset"}
+        pick = pl.Expr.max_by if last else pl.Expr.min_by
 
-        def chosen(values: pl.Expr, given: pl.Expr, order: list[pl.Expr]) -> pl.Expr:
-            there = [each.filter(given.is_not_null()) for each in order]
-            return values.filter(given.is_not_null()).sort_by(there, descending=last).first()
+        def states_of(value: pl.Expr, time: pl.Expr, position: pl.Expr) -> list[pl.Expr]:
+            order = pl.when(value.is_not_null()).then(time.cast(pl.Int128) * 2**64 + position)
+            return [pick(each, order) for each in (value, time, position)]
 
-        values, order = argument.values, [pl.col(each) for each in (TIME, PARTITION, OFFSET)]
-        merged = [pl.col(each) for each in list(names.values())[1:]]
-        states = tuple(
-            Partial(
-                column, pl.Int64 if part else DTYPES[kind],
-                chosen(pl.col(part) if part else values, values, order), chosen(pl.col(column), pl.col(name), merged),
-            )
-            for part, column in names.items()
-        )  # fmt: skip
+        names = [name, f"{name}:time", f"{name}:position"]
+        position = pl.col(PARTITION).cast(pl.Int64) * OFFSETS + pl.col(OFFSET)
+        made = states_of(argument.values, pl.col(TIME), position)
+        merged = states_of(*(pl.col(each) for each in names))
+        dtypes = (DTYPES[kind], pl.Int64, pl.Int64)
+        states = tuple(map(Partial, names, dtypes, made, merged))
         return Aggregated(states, Typed(pl.col(name), kind))
 
     def duckdb(self, node: exp.Expr, kind: str, argument: str) -> str:

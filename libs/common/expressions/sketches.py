@@ -50,12 +50,8 @@ def distinct(state: pl.Expr) -> pl.Expr:
     """The estimate (Ertl, New cardinality estimation algorithms for HyperLogLog sketches, 2017, algorithm 6)."""
     occupied = state.list.len().cast(pl.Float64)
     weights = state.list.eval(pl.lit(0.5).pow(pl.element() % 64)).list.sum()
-    power = 1.0 - occupied / REGISTERS
-    empty, weight = power, 1.0
-    for _step in range(24):
-        power = power * power
-        empty = empty + power * weight
-        weight *= 2
+    free = 1.0 - occupied / REGISTERS
+    empty = free + pl.sum_horizontal(free.pow(2.0**step) * 2.0 ** (step - 1) for step in range(1, 24))
     estimate = REGISTERS**2 / (2 * math.log(2)) / (REGISTERS * empty + weights)
     return pl.when(occupied > 0).then(estimate.round()).otherwise(0).cast(pl.Int64)
 
