@@ -5,10 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
-from demo.verify import ROOT, running
-from libs.common.catalog.workspace import load
 from tests.backing import fresh_database, running_servers
-from tests.mesh import Mesh, until
+from tests.mesh import Mesh, running_mesh
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +32,5 @@ def database(servers: dict[str, str], namespace: str) -> Generator[str]:
 @pytest.fixture(scope="session")
 def mesh(servers: dict[str, str]) -> Generator[Mesh]:
     """The seven services, with the demonstration's workspace in force."""
-    with running(servers, "mesh") as stack:
-        stack.apply(load(ROOT / "catalog"))
-        mesh = Mesh(stack)
-        for source in ("departures", "arrivals", "weather", "carriers", "aircraft", "airports"):
-            path = f"/v1/sources/{source}/events"
-            until(lambda path=path: mesh.service("ingest").post(path, content="[]").status_code == 200)
+    with running_mesh(servers, "mesh") as mesh:
         yield mesh
-        mesh.close()

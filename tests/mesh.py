@@ -5,14 +5,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 import psycopg
 
-from demo.verify import Stack
+from demo.verify import ROOT, Stack, running
+from libs.common.catalog.workspace import load
 from local.process import Process
 
 T = TypeVar("T")
@@ -70,6 +72,21 @@ class Mesh:
     def close(self) -> None:
         for client in self.clients.values():
             client.close()
+
+
+@contextmanager
+def running_mesh(servers: Mapping[str, str], name: str) -> Generator[Mesh]:
+    """The seven services on topics and a database of their own, with the demonstration's workspace in force."""
+    with running(dict(servers), name) as stack:
+        stack.apply(load(ROOT / "catalog"))
+        mesh = Mesh(stack)
+        for source in ("departures", "arrivals", "weather", "carriers", "aircraft", "airports"):
+            path = f"/v1/sources/{source}/events"
+            until(lambda path=path: mesh.service("ingest").post(path, content="[]").status_code == 200)
+        try:
+            yield mesh
+        finally:
+            mesh.close()
 
 
 def until(ask: Callable[[], T], *, seconds: float = 60.0) -> T:

@@ -1,9 +1,6 @@
 """A sustained signal is escalated to a webhook until somebody acknowledges it; decisions keep what was seen."""
 
-import json
-import threading
 from collections.abc import Generator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
@@ -11,31 +8,14 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from libs.common.events import SignalChanged
+from tests.backing.webhook import Webhook, webhook
 from tests.mesh import Mesh, until
 
 
 @pytest.fixture
-def receiver() -> Generator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
-    """A webhook, and (idempotency key, body) of every call."""
-    calls: list[tuple[str, dict[str, Any]]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            calls.append((self.headers["Idempotency-Key"], json.loads(body)))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", calls
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def receiver() -> Generator[Webhook]:
+    with webhook() as found:
+        yield found
 
 
 async def publish(mesh: Mesh, signal: SignalChanged) -> None:
@@ -75,28 +55,24 @@ def define(mesh: Mesh, name: str, url: str, second: str) -> None:
 
 
 async def test_nobody_is_told_of_an_undecided_signal_and_both_steps_of_a_sustained_one(
-    mesh: Mesh, receiver: tuple[str, list[tuple[str, dict[str, Any]]]]
+    mesh: Mesh, receiver: Webhook
 ) -> None:
-    url, calls = receiver
-    define(mesh, "oncall-a", url, "1s")
+    define(mesh, "oncall-a", receiver.url, "1s")
     first = signal("oncall-a")
     await publish(mesh, first)
     await publish(mesh, first.model_copy(update={"change": "updated", "verdict": "sustained", "windows": 3}))
-    until(lambda: len(calls) == 2)
-    assert [body["to"] for _, body in calls] == ["duty", "head"]
-    assert len({key for key, _ in calls}) == 2
+    until(lambda: len(receiver.calls) == 2)
+    assert [body["to"] for _, body in receiver.calls] == ["duty", "head"]
+    assert len({key for key, _ in receiver.calls}) == 2
     stamps = mesh.query("SELECT notified_at IS NOT NULL, verdict FROM read.loop WHERE signal = %s", first.id)
     assert stamps == [(True, "sustained")]
 
 
-async def test_acknowledging_stops_the_escalation(
-    mesh: Mesh, receiver: tuple[str, list[tuple[str, dict[str, Any]]]]
-) -> None:
-    url, calls = receiver
-    define(mesh, "oncall-b", url, "1h")
+async def test_acknowledging_stops_the_escalation(mesh: Mesh, receiver: Webhook) -> None:
+    define(mesh, "oncall-b", receiver.url, "1h")
     sustained = signal("oncall-b", verdict="sustained")
     await publish(mesh, sustained)
-    until(lambda: len(calls) == 1)
+    until(lambda: len(receiver.calls) == 1)
     strategy = mesh.service("strategy", "lena")
     answer = strategy.post(f"/v1/signals/{sustained.id}/acknowledge", json={"note": "mine"}).json()
     assert answer["repeated"] is False
