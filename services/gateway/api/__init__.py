@@ -130,9 +130,7 @@ def _problems(app: FastAPI) -> None:
             for item in error.errors()
         ]
         first = errors[0]
-        return _answer(
-            Refused(422, "invalid", f"{first['location']}: {first['message']}", errors=errors)
-        )
+        return _answer(Refused(422, "invalid", f"{first['location']}: {first['message']}", errors=errors))
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
