@@ -56,6 +56,10 @@ export const listKpis = (signal?: AbortSignal) => get<Schemas['KpiList']>(path('
 export const readKpi = (id: string, signal?: AbortSignal) =>
   get<KpiDetail>(path('kpis', id), { series_limit: 200, trend: 0 }, signal)
 
+/** Its title and unit, without its series. */
+export const nameKpi = (id: string, signal?: AbortSignal) =>
+  get<KpiDetail>(path('kpis', id), { series_limit: 1, trend: 0 }, signal)
+
 export interface ObservationQuery {
   series: string
   from?: string | null

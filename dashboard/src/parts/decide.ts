@@ -14,6 +14,7 @@ import { View } from '../view.ts'
 export class Decide extends View {
   @property({ attribute: false }) signal!: SignalDetail
   @property() override title = ''
+  @property() unit = ''
   @state() private asOf: string | null = null
   @state() private problem: Problem | undefined
   @state() private busy = false
@@ -43,7 +44,7 @@ export class Decide extends View {
     return html`<p>${verdictMark(signal.verdict)} ${this.title}${signal.series_key ? `, ${seriesName(signal.series_key)}` : ''}: ${signal.reason}</p>
       <p class="quiet">
         ${observations.length} observations${observations.length
-          ? `, the last of ${span(observations.at(-1)!.window_start, observations.at(-1)!.window_end)}: ${figureText(observations.at(-1)!.value)} (revision ${observations.at(-1)!.revision})`
+          ? `, the last of ${span(observations.at(-1)!.window_start, observations.at(-1)!.window_end)}: ${figureText(observations.at(-1)!.value, this.unit)} (revision ${observations.at(-1)!.revision})`
           : ''}.
         Kept with a hash, so that anybody can check later what you saw.
       </p>`

@@ -1,6 +1,6 @@
 import { html, nothing, type TemplateResult } from 'lit'
 import { customElement, state } from 'lit/decorators.js'
-import { type Explained, type ExplainedEvents, explain, type RawEvent, type ValueName } from '../api.ts'
+import { type Explained, type ExplainedEvents, explain, type KpiDetail, nameKpi, type RawEvent, type ValueName } from '../api.ts'
 import { figureText, instant, integer, percent, seriesName, span } from '../format.ts'
 import { Problem } from '../http.ts'
 import { Load } from '../load.ts'
@@ -28,6 +28,7 @@ export class Why extends View {
       this.next = events?.next_page_token ?? null
     },
   )
+  private readonly kpi = new Load<KpiDetail>(this, (signal) => nameKpi(this.asked?.kpi ?? '', signal))
   private readonly addressChanged = (): void => this.follow()
 
   override connectedCallback(): void {
@@ -62,6 +63,10 @@ export class Why extends View {
     this.copied = false
     this.explained.clear()
     if (asked) void this.explained.reload()
+    if (asked && this.kpi.data?.id !== asked.kpi) {
+      this.kpi.clear()
+      void this.kpi.reload()
+    }
     this.requestUpdate()
   }
 
@@ -74,7 +79,7 @@ export class Why extends View {
       <header class="drawer-head">
         <div>
           <h2 id="why-title">Why this number?</h2>
-          <p class="quiet">${asked.kpi} · ${seriesName(asked.series_key)}</p>
+          <p class="quiet">${this.kpi.data?.title ?? asked.kpi} · ${seriesName(asked.series_key)}</p>
         </div>
         <button type="button" class="plain" @click=${this.copy}>${this.copied ? 'Link copied' : 'Copy link'}</button>
         <button type="button" class="plain" autofocus @click=${() => this.querySelector('dialog')?.close()}>Close</button>
@@ -87,7 +92,7 @@ export class Why extends View {
     const { observation, definition } = explained
     return html`
       <section class="why-value">
-        <p class="value ${observation.status}">${figureText(observation.value)}</p>
+        <p class="value ${observation.status}">${figureText(observation.value, this.kpi.data?.unit)}</p>
         <dl>
           <dt>Window</dt><dd>${span(observation.window_start, observation.window_end)} UTC, event time</dd>
           <dt>State</dt><dd>${statusMark(observation.status)} revision ${observation.revision}, recorded ${instant(observation.recorded_at)}</dd>
@@ -139,7 +144,7 @@ export class Why extends View {
           ${parts.map(
             (each) => html`<tr>
               <th scope="row">${each.kpi}</th><td>${seriesName(each.series_key)}</td>
-              <td class="number"><a href=${whyAddress(each)}>${figureText(each.value)}</a></td><td>${statusMark(each.status)}</td>
+              <td class="number"><a href=${whyAddress(each)}>${figureText(each.value, this.kpi.data?.unit)}</a></td><td>${statusMark(each.status)}</td>
             </tr>`,
           )}
         </tbody>
@@ -231,7 +236,7 @@ export class Why extends View {
             ${revisions.slice(-50).map(
               (each) => html`<tr class=${each.revision === observation.revision ? 'chosen' : ''}>
                 <th scope="row"><a href=${whyAddress(each)}>${each.revision}</a></th>
-                <td class="number">${figureText(each.value)}</td><td>${statusMark(each.status)}</td><td>${instant(each.recorded_at)}</td>
+                <td class="number">${figureText(each.value, this.kpi.data?.unit)}</td><td>${statusMark(each.status)}</td><td>${instant(each.recorded_at)}</td>
               </tr>`,
             )}
           </tbody>

@@ -83,7 +83,7 @@ export class SignalView extends View {
           <h2 id="response-title">What is done about it</h2>
           ${this.escalation(detail)} ${this.acknowledging(detail)}
           ${detail.playbook_runs.map((run) => html`<sx-playbook .run=${run} @done=${() => void this.reload()}></sx-playbook>`)}
-          <sx-decide .signal=${detail} .title=${this.kpi.data?.title ?? detail.kpi} @done=${() => void this.reload()}></sx-decide>
+          <sx-decide .signal=${detail} .unit=${unit} .title=${this.kpi.data?.title ?? detail.kpi} @done=${() => void this.reload()}></sx-decide>
           ${this.decided()}
         </section>
       </div>
