@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 LOCAL := $(PYTHON) -m local
 READY := .venv/.ready
-.PHONY: help setup lock up down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit test
+.PHONY: help setup lock up down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit client-current test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,7 +68,7 @@ docs: setup ## write the pages that derive from code
 check: setup ## format, lint, types, boundaries, unit tests, contracts; no servers, under a minute
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types boundaries manifests unit
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types boundaries manifests unit client-current
 
 types:
 	@.venv/bin/basedpyright
@@ -78,6 +78,9 @@ boundaries:
 
 manifests:
 	@$(PYTHON) -m local.manifests
+
+client-current: # where the dashboard's packages are installed; `make test` installs them
+	@test ! -d dashboard/node_modules || (cd dashboard && npm run --silent client -- --check)
 
 unit:
 	@$(PYTHON) -m pytest -q tests/unit tests/contracts

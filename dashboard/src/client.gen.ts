@@ -834,7 +834,9 @@ export interface components {
          * @example {
          *       "at": "2013-02-08T15:00:00Z",
          *       "kpi": "cancellation_rate",
-         *       "text": "Blizzard warning"
+         *       "series_key": null,
+         *       "text": "Blizzard warning",
+         *       "until": null
          *     }
          */
         AnnotationBody: {
@@ -864,7 +866,9 @@ export interface components {
          *       "id": "a1",
          *       "kpi": "cancellation_rate",
          *       "recorded_at": "2026-11-24T10:00:02Z",
-         *       "text": "Blizzard warning"
+         *       "series_key": null,
+         *       "text": "Blizzard warning",
+         *       "until": null
          *     }
          */
         AnnotationItem: {
@@ -895,7 +899,8 @@ export interface components {
          * AnnotationPage
          * @example {
          *       "as_of": "2026-11-24T10:00:02Z",
-         *       "items": []
+         *       "items": [],
+         *       "next_page_token": null
          *     }
          */
         AnnotationPage: {
@@ -978,9 +983,11 @@ export interface components {
          *           "roles": [
          *             "steward"
          *           ],
-         *           "seq": 1
+         *           "seq": 1,
+         *           "trace_id": null
          *         }
-         *       ]
+         *       ],
+         *       "next_page_token": null
          *     }
          */
         AuditPage: {
@@ -1293,20 +1300,26 @@ export interface components {
          *           "masked": [
          *             "tailnum"
          *           ],
+         *           "offset": null,
+         *           "partition": null,
          *           "payload": {
          *             "carrier": "UA",
-         *             "dep_delay": "x"
+         *             "dep_delay": "x",
+         *             "tailnum": null
          *           },
          *           "payload_hidden": false,
          *           "reason": "dep_delay is no number",
          *           "receipt": "0b7f",
          *           "recorded_at": "2026-11-24T10:00:01Z",
+         *           "rule": null,
          *           "service": "ingest",
          *           "source": "departures",
          *           "stage": "validate",
+         *           "topic": null,
          *           "value": "x"
          *         }
-         *       ]
+         *       ],
+         *       "next_page_token": null
          *     }
          */
         DeadLetterPage: {
@@ -1328,6 +1341,7 @@ export interface components {
          * DecisionBody
          * @description A decision on a signal. The gateway itself collects what was known at `as_of`.
          * @example {
+         *       "as_of": null,
          *       "choice": "Cancel departures after 18:00",
          *       "expected": "Cancellations stay below 0.8 on 9 February",
          *       "rationale": "The blizzard closes the field",
@@ -1450,6 +1464,7 @@ export interface components {
          *       },
          *       "rebuilt": {},
          *       "rebuilt_hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+         *       "signal": null,
          *       "stored_intact": true
          *     }
          */
@@ -1557,7 +1572,8 @@ export interface components {
          *           "signal": "6f1c9a52-0f6e-5a0e-9a3e-2f1f6f0f7a11",
          *           "title": "Cancel the evening bank at EWR"
          *         }
-         *       ]
+         *       ],
+         *       "next_page_token": null
          *     }
          */
         DecisionPage: {
@@ -1759,6 +1775,7 @@ export interface components {
          * @description One step with an incident; `resolve` needs a cause.
          * @example {
          *       "action": "resolve",
+         *       "assignee": null,
          *       "cause": "reference_data",
          *       "note": "Register was of 2012"
          *     }
@@ -1781,13 +1798,16 @@ export interface components {
          * @description A quality incident as it stands.
          * @example {
          *       "assessed": 800,
+         *       "assignee": null,
          *       "by": "quality",
+         *       "cause": null,
          *       "id": "i7",
          *       "kind": "rule",
          *       "last_seen_at": "2026-11-24T10:00:09Z",
          *       "opened_at": "2026-11-24T10:00:02Z",
          *       "owner": "data-quality",
          *       "recorded_at": "2026-11-24T10:00:09Z",
+         *       "resolved_at": null,
          *       "rule": "known_aircraft",
          *       "severity": "warning",
          *       "source": "departures",
@@ -1858,13 +1878,16 @@ export interface components {
          *       "items": [
          *         {
          *           "assessed": 800,
+         *           "assignee": null,
          *           "by": "quality",
+         *           "cause": null,
          *           "id": "i7",
          *           "kind": "rule",
          *           "last_seen_at": "2026-11-24T10:00:09Z",
          *           "opened_at": "2026-11-24T10:00:02Z",
          *           "owner": "data-quality",
          *           "recorded_at": "2026-11-24T10:00:09Z",
+         *           "resolved_at": null,
          *           "rule": "known_aircraft",
          *           "severity": "warning",
          *           "source": "departures",
@@ -1873,6 +1896,7 @@ export interface components {
          *           "violations": 120
          *         }
          *       ],
+         *       "next_page_token": null,
          *       "stream": {
          *         "channel": "incidents",
          *         "cursor": "eyJ2IjoxfQ"
@@ -1907,11 +1931,13 @@ export interface components {
          *       "refused": 0,
          *       "results": [
          *         {
+         *           "error": null,
          *           "event_id": "2013-02-08-UA-1545",
          *           "index": 0,
          *           "status": "published"
          *         },
          *         {
+         *           "error": null,
          *           "event_id": "2013-02-08-UA-1545",
          *           "index": 1,
          *           "status": "duplicate"
@@ -2091,7 +2117,9 @@ export interface components {
          *       "unit": "ratio",
          *       "value": "avg(case when cancelled then 1.0 else 0.0 end)",
          *       "version": 1,
+         *       "where": null,
          *       "window": {
+         *         "every_seconds": null,
          *         "kind": "tumbling",
          *         "length_seconds": 3600
          *       }
@@ -2245,6 +2273,7 @@ export interface components {
          *           "unit": "ratio",
          *           "version": 1,
          *           "window": {
+         *             "every_seconds": null,
          *             "kind": "tumbling",
          *             "length_seconds": 3600
          *           }
@@ -2343,6 +2372,7 @@ export interface components {
          *       "unit": "ratio",
          *       "version": 1,
          *       "window": {
+         *         "every_seconds": null,
          *         "kind": "tumbling",
          *         "length_seconds": 3600
          *       }
@@ -2518,6 +2548,7 @@ export interface components {
          * @example {
          *       "as_of": "2026-11-24T10:00:02Z",
          *       "items": [],
+         *       "next_page_token": null,
          *       "totals": {
          *         "departures": {
          *           "accepted": 336776,
@@ -2554,8 +2585,13 @@ export interface components {
          * LoopStamps
          * @description When each step from the event to its effect was reached; null where it was not.
          * @example {
+         *       "acknowledged_at": null,
+         *       "decided_at": null,
          *       "detected_at": "2026-11-24T10:00:01Z",
+         *       "dispatched_at": null,
+         *       "effect_seen_at": null,
          *       "event_at": "2013-02-08T16:00:00Z",
+         *       "executed_at": null,
          *       "notified_at": "2026-11-24T10:00:02Z"
          *     }
          */
@@ -2644,6 +2680,7 @@ export interface components {
          *         }
          *       ],
          *       "owner": "network-operations",
+         *       "perspective": null,
          *       "progress": 0.6,
          *       "recorded_at": "2026-11-24T10:00:02Z",
          *       "restricted": false,
@@ -2729,7 +2766,8 @@ export interface components {
          *         "items": [
          *           {
          *             "data": {
-         *               "carrier": "UA"
+         *               "carrier": "UA",
+         *               "tailnum": null
          *             },
          *             "event_id": "2013-02-08-UA-1545",
          *             "event_time": "2013-02-08T17:04:00Z",
@@ -2741,11 +2779,14 @@ export interface components {
          *             "offset": 121,
          *             "partition": 0,
          *             "receipt": "0b7f",
-         *             "schema_id": 3
+         *             "schema_id": 3,
+         *             "trace_id": null
          *           }
          *         ],
          *         "late": 0,
          *         "matched": 29,
+         *         "next_page_token": null,
+         *         "note": null,
          *         "outside": 0,
          *         "scanned": 61,
          *         "source": "departures"
@@ -2842,6 +2883,7 @@ export interface components {
          *           "kpi": "cancellation_rate",
          *           "kpi_version": 1,
          *           "last_window": "2013-02-08T18:00:00Z",
+         *           "low": null,
          *           "peak": 0.62,
          *           "reason": "0.41 where at most 0.11 was expected",
          *           "recorded_at": "2026-11-24T10:00:09Z",
@@ -3014,6 +3056,7 @@ export interface components {
          *           "worst": "warning"
          *         }
          *       ],
+         *       "next_page_token": null,
          *       "series": [
          *         "origin=EWR"
          *       ],
@@ -3123,6 +3166,7 @@ export interface components {
          * PlaybookRun
          * @description A playbook that a signal opened, and the series it is about. `steps`: the playbook's, with what was done.
          * @example {
+         *       "closed_at": null,
          *       "id": "2b1f",
          *       "kpi": "cancellation_rate",
          *       "opened_at": "2026-11-24T10:00:02Z",
@@ -3135,6 +3179,8 @@ export interface components {
          *       "state": "open",
          *       "steps": [
          *         {
+         *           "done_at": null,
+         *           "done_by": null,
          *           "id": "call",
          *           "instruction": "",
          *           "note": "",
@@ -3179,7 +3225,8 @@ export interface components {
          * PlaybookRunList
          * @example {
          *       "as_of": "2026-11-24T10:00:02Z",
-         *       "items": []
+         *       "items": [],
+         *       "next_page_token": null
          *     }
          */
         PlaybookRunList: {
@@ -3353,7 +3400,8 @@ export interface components {
          *           "state": "done",
          *           "store": "archive.events"
          *         }
-         *       ]
+         *       ],
+         *       "next_page_token": null
          *     }
          */
         ReceiptPage: {
@@ -3379,6 +3427,7 @@ export interface components {
          *       "ids": [
          *         "0b7f/1"
          *       ],
+         *       "reason": null,
          *       "source": "departures"
          *     }
          */
@@ -3528,11 +3577,14 @@ export interface components {
          *       "detected_at": "2026-11-24T10:00:01Z",
          *       "escalations": [
          *         {
+         *           "acknowledged_at": null,
+         *           "acknowledged_by": null,
          *           "id": "e1",
          *           "next_at": "2026-11-24T10:15:02Z",
          *           "started_at": "2026-11-24T10:00:02Z",
          *           "state": "running",
          *           "step": 0,
+         *           "stopped_at": null,
          *           "team": "network-operations"
          *         }
          *       ],
@@ -3551,6 +3603,7 @@ export interface components {
          *           "kpi": "cancellation_rate",
          *           "kpi_version": 1,
          *           "last_window": "2013-02-08T18:00:00Z",
+         *           "low": null,
          *           "peak": 0.62,
          *           "reason": "0.41 where at most 0.11 was expected",
          *           "recorded_at": "2026-11-24T10:00:09Z",
@@ -3574,10 +3627,16 @@ export interface components {
          *       "kpi_version": 1,
          *       "last_window": "2013-02-08T18:00:00Z",
          *       "loop": {
+         *         "acknowledged_at": null,
+         *         "decided_at": null,
          *         "detected_at": "2026-11-24T10:00:01Z",
+         *         "dispatched_at": null,
+         *         "effect_seen_at": null,
          *         "event_at": "2013-02-08T16:00:00Z",
+         *         "executed_at": null,
          *         "notified_at": "2026-11-24T10:00:02Z"
          *       },
+         *       "low": null,
          *       "owner": "network-operations",
          *       "peak": 0.62,
          *       "playbook_runs": [],
@@ -3717,6 +3776,7 @@ export interface components {
          *           "title": "Cancel the evening bank at EWR"
          *         }
          *       ],
+         *       "definition": null,
          *       "history": [
          *         {
          *           "change": "updated",
@@ -3729,6 +3789,7 @@ export interface components {
          *           "kpi": "cancellation_rate",
          *           "kpi_version": 1,
          *           "last_window": "2013-02-08T18:00:00Z",
+         *           "low": null,
          *           "peak": 0.62,
          *           "reason": "0.41 where at most 0.11 was expected",
          *           "recorded_at": "2026-11-24T10:00:09Z",
@@ -3747,8 +3808,13 @@ export interface components {
          *         }
          *       ],
          *       "loop": {
+         *         "acknowledged_at": null,
+         *         "decided_at": null,
          *         "detected_at": "2026-11-24T10:00:01Z",
+         *         "dispatched_at": null,
+         *         "effect_seen_at": null,
          *         "event_at": "2013-02-08T16:00:00Z",
+         *         "executed_at": null,
          *         "notified_at": "2026-11-24T10:00:02Z"
          *       },
          *       "masks": {},
@@ -3786,10 +3852,16 @@ export interface components {
          *         "kpi_version": 1,
          *         "last_window": "2013-02-08T18:00:00Z",
          *         "loop": {
+         *           "acknowledged_at": null,
+         *           "decided_at": null,
          *           "detected_at": "2026-11-24T10:00:01Z",
+         *           "dispatched_at": null,
+         *           "effect_seen_at": null,
          *           "event_at": "2013-02-08T16:00:00Z",
+         *           "executed_at": null,
          *           "notified_at": "2026-11-24T10:00:02Z"
          *         },
+         *         "low": null,
          *         "owner": "network-operations",
          *         "peak": 0.62,
          *         "reason": "0.41 where at most 0.11 was expected",
@@ -3843,6 +3915,7 @@ export interface components {
          *       "kpi": "cancellation_rate",
          *       "kpi_version": 1,
          *       "last_window": "2013-02-08T18:00:00Z",
+         *       "low": null,
          *       "peak": 0.62,
          *       "reason": "0.41 where at most 0.11 was expected",
          *       "recorded_at": "2026-11-24T10:00:09Z",
@@ -3957,10 +4030,16 @@ export interface components {
          *       "kpi_version": 1,
          *       "last_window": "2013-02-08T18:00:00Z",
          *       "loop": {
+         *         "acknowledged_at": null,
+         *         "decided_at": null,
          *         "detected_at": "2026-11-24T10:00:01Z",
+         *         "dispatched_at": null,
+         *         "effect_seen_at": null,
          *         "event_at": "2013-02-08T16:00:00Z",
+         *         "executed_at": null,
          *         "notified_at": "2026-11-24T10:00:02Z"
          *       },
+         *       "low": null,
          *       "owner": "network-operations",
          *       "peak": 0.62,
          *       "reason": "0.41 where at most 0.11 was expected",
@@ -4082,10 +4161,16 @@ export interface components {
          *           "kpi_version": 1,
          *           "last_window": "2013-02-08T18:00:00Z",
          *           "loop": {
+         *             "acknowledged_at": null,
+         *             "decided_at": null,
          *             "detected_at": "2026-11-24T10:00:01Z",
+         *             "dispatched_at": null,
+         *             "effect_seen_at": null,
          *             "event_at": "2013-02-08T16:00:00Z",
+         *             "executed_at": null,
          *             "notified_at": "2026-11-24T10:00:02Z"
          *           },
+         *           "low": null,
          *           "owner": "network-operations",
          *           "peak": 0.62,
          *           "reason": "0.41 where at most 0.11 was expected",
@@ -4104,6 +4189,7 @@ export interface components {
          *           "windows": 4
          *         }
          *       ],
+         *       "next_page_token": null,
          *       "stream": {
          *         "channel": "signals",
          *         "cursor": "eyJ2IjoxfQ"
@@ -4172,6 +4258,7 @@ export interface components {
          *           "description": "",
          *           "name": "tailnum",
          *           "nullable": true,
+         *           "purposes": null,
          *           "shown": "pseudonym",
          *           "type": "string"
          *         }
@@ -7396,11 +7483,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: {
-            content: {
-                "application/json": null;
-            };
-        };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
             201: {
@@ -7493,7 +7576,7 @@ export interface operations {
                     /**
                      * @example id: eyJ2IjoxfQ
                      *     event: signal
-                     *     data: signals
+                     *     data: {"channel":"signals","epoch":"01J9","seq":1,…}
                      */
                     "text/event-stream": string;
                 };
