@@ -9,6 +9,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def moment(milliseconds: int) -> datetime:
+    """The instant so many milliseconds after the epoch, in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+
+
 def monotonic() -> float:
     """Seconds that never go back, for measuring durations."""
     return time.monotonic()

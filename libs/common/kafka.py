@@ -1,6 +1,7 @@
 """Kafka clients as this project uses them, and what the client library leaves out."""
 
 from collections.abc import AsyncIterator, Iterable
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -108,6 +109,28 @@ async def read_all(
         await client.stop()
 
 
+async def read_between(
+    settings: ServiceSettings, tp: TopicPartition, start: int, stop: int
+) -> AsyncIterator[list[Record]]:
+    """Batches of the committed records of a partition with start <= offset < stop."""
+    if start >= stop:
+        return
+    client = consumer(settings)
+    await client.start()
+    try:
+        client.assign([tp])
+        client.seek(tp, start)
+        while await client.position(tp) < stop:
+            fetched = (await client.getmany(tp, timeout_ms=100)).get(tp, [])
+            records = [record for record in fetched if record.offset < stop]
+            if records:
+                yield records
+            if len(records) < len(fetched):
+                return
+    finally:
+        await client.stop()
+
+
 async def partitions_of(settings: ServiceSettings, name: str) -> set[int]:
     """The partitions of a topic; none if there is no such topic."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
@@ -123,4 +146,10 @@ async def partitions_of(settings: ServiceSettings, name: str) -> set[int]:
 
 def partition_for(key: bytes | None, count: int) -> int:
     """The partition that every Kafka client chooses for a key (murmur2); 0 without one."""
-    return 0 if key is None else (murmur2(key) & 0x7FFFFFFF) % count
+    return 0 if key is None else _hashed(key) % count
+
+
+@lru_cache(maxsize=262_144)
+def _hashed(key: bytes) -> int:
+    """The library's murmur2 is plain Python: the same keys come again and again."""
+    return murmur2(key) & 0x7FFFFFFF

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
+import polars as pl
 
-from libs.common.errors import Problem, TryLater
+from libs.common.catalog import Source
+from libs.common.errors import BadMessage, Problem, TryLater
 from libs.common.http import client
 from libs.common.settings import ServiceSettings
-from libs.common.wire import Codec, schema_ids
+from libs.common.wire import Codec, decode, decode_json, schema_ids
 
 _CONTENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
 
@@ -32,6 +34,14 @@ class Codecs:
             except httpx.TransportError as error:
                 raise TryLater(f"the registry does not answer: {error!r}") from error
         return self.codecs
+
+    async def events(
+        self, source: Source, values: Sequence[bytes | None]
+    ) -> tuple[pl.DataFrame, list[tuple[int, BadMessage]]]:
+        """The events of a batch in the source's format (`wire.decode`, `wire.decode_json`)."""
+        if source.format == "json":
+            return decode_json(values, source.field_types)
+        return decode(values, await self.of(values))
 
 
 class Incompatible(Exception):

@@ -64,13 +64,17 @@ DEAD = Topic(
 LEDGER = Topic(
     "ledger", "the books of ingest, per transaction", LedgerEntry, "source", ("ingest",), ("archive",),
 )  # fmt: skip
+INPUTS = Topic(
+    "detector.inputs", "how far each input partition was combined for each KPI", None, "source/partition",
+    ("detector",), ("detector",), retention=None, compacted=True,
+)  # fmt: skip
 PARTIALS = Topic(
     "detector.partials", "partial aggregates and watermarks, per series", None, "source/partition",
     ("detector",), ("detector",), partitions=4, retention=timedelta(days=1), wire="arrow",
 )  # fmt: skip
 STATE = Topic(
-    "detector.state", "open windows: the changelog of merge", None, "kpi@version|frame|bucket",
-    ("detector",), ("detector",), partitions=4, retention=None, compacted=True, wire="arrow",
+    "detector.state", "the log of merge: steps and snapshots of open windows", None, "step, snapshot, part",
+    ("detector",), ("detector",), partitions=4, retention=None, wire="arrow",
 )  # fmt: skip
 MODELS = Topic(
     "detector.models", "baselines and open signals: a changelog", None, "kpi@version/rule|series_key",
@@ -118,7 +122,7 @@ CATALOG = Topic(
 )  # fmt: skip
 
 TOPICS = (
-    EVENTS, REFERENCE, DEAD, LEDGER, PARTIALS, STATE, MODELS, LATE, OBSERVATIONS, EXPECTATIONS, SIGNALS,
+    EVENTS, REFERENCE, DEAD, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, OBSERVATIONS, EXPECTATIONS, SIGNALS,
     INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, CATALOG,
 )  # fmt: skip
 

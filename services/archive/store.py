@@ -13,6 +13,7 @@ EVENT_COLUMNS = (
 OBSERVATION_COLUMNS = (
     "kpi", "kpi_version", "series_key", "series", "window_start", "window_end", "revision", "status", "value", "count",
     "watermark", "completeness", "assessed", "suspect", "worst", "offsets", "schema_ids", "traceparent", "recorded_at",
+    "measures",
 )  # fmt: skip
 EXPECTATION_COLUMNS = (
     "kpi", "kpi_version", "series_key", "rule", "window_start", "window_end", "low", "middle", "high", "recorded_at",

@@ -12,11 +12,11 @@ from libs.common.registry import Codecs, Registry
 from libs.common.service import Health, run, serve
 from libs.common.stream import TransactionalLoop
 from libs.common.topics import EVENTS, OBSERVATIONS, PARTIALS, used_by
-from libs.common.wire import Codec
 from services.detector.api import routes
 from services.detector.handlers.combine import Combine
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.merge import Merge
+from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.signals import Signals
 from services.detector.settings import Settings
 
@@ -25,14 +25,14 @@ async def main(settings: Settings) -> None:
     await ensure_topics(settings, used_by("detector"))
     registry, health = Registry(settings), Health()
     schema_id = await registry.register(f"{OBSERVATIONS.name}-value", OBSERVATION_SCHEMA)
-    codec = Codec(OBSERVATION_SCHEMA)
     follower = Follower(settings, health.part("catalog"))
     definitions = Definitions(follower.catalog)
     references = References(settings)
 
-    merge = Merge(settings, definitions, codec, schema_id)
+    publisher = Publisher(schema_id)
+    merge = Merge(settings, definitions, publisher)
     combining = TransactionalLoop(
-        settings, "detector.combine", Combine(settings, definitions, Codecs(registry), references),
+        settings, "detector.combine", Combine(settings, definitions, Codecs(registry), references, publisher),
         health.part("combine"), pause_seconds=settings.pause_seconds,
     )  # fmt: skip
     merging = TransactionalLoop(
@@ -43,7 +43,6 @@ async def main(settings: Settings) -> None:
         settings, "detector.signals", signals, health.part("signals"), pause_seconds=settings.pause_seconds
     )
     merging.follow([PARTIALS.name])
-    judging.follow([OBSERVATIONS.name])
 
     async def listen() -> None:
         """Combine the sources that have KPIs, as soon as the catalog says so."""
@@ -52,6 +51,7 @@ async def main(settings: Settings) -> None:
             settings, [(EVENTS.of(source.id), EVENTS, source.partitions) for source in sources]
         )
         combining.follow(EVENTS.of(source.id) for source in sources)
+        judging.follow([OBSERVATIONS.name] if any(definitions.signals.values()) else [])
 
     async def change(entry: CatalogEntry) -> None:
         await definitions.on_change(entry)

@@ -5,7 +5,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from services.detector.handlers.merge import Merge, moment
+from libs.common import clock
+from services.detector.core.merge import MergeState
+from services.detector.handlers.merge import Merge, Partition
 
 
 def routes(merge: Merge) -> APIRouter:
@@ -15,32 +17,36 @@ def routes(merge: Merge) -> APIRouter:
     async def state() -> dict[str, Any]:
         """Per KPI and merge partition: watermark and what holds it back, open windows, state, late events."""
         return {
-            "parked": merge.definitions.parked,
+            "parked": merge.definitions.parked | merge.parked,
             "kpis": [
-                {
-                    "kpi": state.compiled.kpi.id,
-                    "version": state.compiled.version,
-                    "partition": number,
-                    "watermark": _time(mark.at)
-                    if (mark := partition.watermarks.get(state.compiled.source.id))
-                    else None,
-                    "held_by": mark.held_by if mark else None,
-                    "marks": {
-                        str(each): {"at": _time(part.at), "idle": part.idle}
-                        for each, part in (mark.marks if mark else {}).items()
-                    },
-                    "open_windows": state.windows.height,
-                    "state_rows": state.rows.height,
-                    "state_bytes": int(state.rows.estimated_size() + state.windows.estimated_size()),
-                    "late_events": partition.late.get(name, 0),
-                }
+                _shown(name, state, number, partition)
                 for number, partition in sorted(merge.partitions.items())
-                for name, state in sorted(partition.states.items())
+                for name, state in sorted(partition.engine.states.items())
             ],
         }
 
     return router
 
 
+def _shown(name: str, state: MergeState, number: int, partition: Partition) -> dict[str, Any]:
+    engine, kpi = partition.engine, state.compiled
+    at = engine.watermark(name)
+    track = engine.tracks[name]
+    marks = {str(place): each for place, each in sorted(track.watermark.marks.items())}
+    return {
+        "kpi": kpi.kpi.id,
+        "version": kpi.version,
+        "partition": number,
+        "watermark": _time(at),
+        "held_by": track.watermark.held_by if kpi.source else engine.held_by(name),
+        "marks": {place: {"at": _time(each.at), "idle": each.idle} for place, each in marks.items()},
+        "live": sorted(track.live),
+        "open_windows": state.open_windows,
+        "state_rows": state.rows,
+        "state_bytes": state.size,
+        "late_events": partition.late.get(name, 0),
+    }
+
+
 def _time(at: int | None) -> datetime | None:
-    return None if at is None else moment(at)
+    return None if at is None else clock.moment(at)

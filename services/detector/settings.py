@@ -5,7 +5,5 @@ from libs.common.settings import ServiceSettings
 
 class Settings(ServiceSettings):
     port: int = 8102
-    pause_seconds: float = 0.2
+    pause_seconds: float = 0.1
     """Least time between two batches of a partition: partials are the fewer, the larger the batches."""
-    provisional_seconds: float = 1.0
-    """Least time between two provisional values of a window."""

@@ -53,6 +53,8 @@ class Observation(Event):
     """Registry ids of the schemas that the window's events were written with."""
     recorded_at: Moment
     traceparent: str | None = None
+    measures: dict[str, float | None] = Field(default_factory=dict)
+    """Further values of the same window, by the names that the KPI gives them."""
 
 
 _MOMENT = {"type": "long", "logicalType": "timestamp-millis"}
@@ -97,6 +99,7 @@ OBSERVATION_SCHEMA: dict[str, Any] = {
         {"name": "schema_ids", "type": {"type": "array", "items": "int"}, "default": []},
         {"name": "recorded_at", "type": _MOMENT},
         {"name": "traceparent", "type": ["null", "string"], "default": None},
+        {"name": "measures", "type": {"type": "map", "values": ["null", "double"]}, "default": {}},
     ],
 }
 

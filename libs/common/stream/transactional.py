@@ -43,6 +43,10 @@ class Processor(Protocol):
         """The partition is ours: restore its state."""
         ...
 
+    async def releasing(self, tp: TopicPartition) -> Iterable[Output]:
+        """The partition is to be given up in good order: what is to be written last. Not called after a failure."""
+        ...
+
     async def revoked(self, tp: TopicPartition) -> None:
         """The partition is no longer ours: forget its state."""
         ...
@@ -106,6 +110,9 @@ class TransactionalLoop:
                     lag = (client.highwater(tp) or 0) - await client.position(tp)
                     telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
                 await asyncio.sleep(max(0.0, began + self.pause_seconds - clock.monotonic()))
+            if last := list(await self.processor.releasing(tp)):
+                async with writer.transaction():
+                    await self._send(writer, last)
         finally:
             await self.processor.revoked(tp)
             await writer.stop()

@@ -27,7 +27,6 @@ from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
 from libs.common.stream.stored import Connection
 from libs.common.topics import DEAD, DISPOSALS, EXPECTATIONS, LATE, LEDGER, REFERENCE, SIGNALS
-from libs.common.wire import decode
 from libs.common.wire import record as avro_record
 from services.archive import store
 from services.archive.handlers.rows import event_rows, reference_rows
@@ -71,7 +70,7 @@ class Keepers:
             raise TryLater(f"the catalog does not say yet what {topic} is")
         data = [record for record in records if record.value]
         values = [record.value for record in data]
-        frame, failed = decode(values, await self.codecs.of(values))
+        frame, failed = await self.codecs.events(source, values)
         bad: Bad = [(data[index], error) for index, error in failed]
         now = clock.now()
         if topic.startswith(REFERENCE.of("")):

@@ -1,37 +1,52 @@
 """Combine: a batch of events of one partition becomes partial aggregates per series and pane.
 
 A hot series costs one row per pane and batch, whatever its rate: the partial aggregates of all partitions
-of a source meet per series in `merge`.
+of a source meet per series in `merge`. KPIs of the same shape share one group-by and one frame.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
-from zlib import crc32
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote
 
 import polars as pl
+import polars_hash as plh
 
-from libs.common.events import series_key
+from libs.common.expressions import OFFSET, TIME
 from libs.common.wire import SCHEMA_ID
-from services.detector.core.definitions import CompiledKpi
-
-TIME = "__time"
-OFFSET = "__offset"
-"""Columns that a frame of events has beside its fields: event time (ms since the epoch) and Kafka offset."""
+from services.detector.core.definitions import CompiledKpi, states_of
+from services.detector.core.windows import Each, Session, number_sessions
 
 QUALITY = ("assessed", "suspect", "worst")
+_PLAIN = r"^[A-Za-z0-9_.~ -]*$"
+"""What a series' name holds as it is; all else is percent-encoded."""
 
 
-def partials(events: pl.DataFrame, compiled: CompiledKpi) -> pl.DataFrame:
-    """The partial aggregates of a batch.
+def by_shape(kpis: Iterable[CompiledKpi]) -> list[list[CompiledKpi]]:
+    """The KPIs that share a group-by, together."""
+    groups: dict[tuple[object, ...], list[CompiledKpi]] = {}
+    for kpi in kpis:
+        groups.setdefault(kpi.shape, []).append(kpi)
+    return list(groups.values())
 
-    `events`: the source's fields, `__time`, `__offset`, `__schema_id` and the verdict columns assessed,
-    suspect, worst. Result: series_key, start and last (ms; of the pane, or of the first and last event of a
-    session's part), count, assessed, suspect, worst, first and last offset (`first`, `end`), schema_ids, and
-    the value's state columns; one row per series and pane. Deterministic.
+
+def chosen(events: pl.DataFrame, kpi: CompiledKpi) -> pl.DataFrame:
+    """The events that a KPI looks at, with its derived fields. Enriched columns are already there."""
+    for name, expression in kpi.derived:
+        events = events.with_columns(expression.alias(name))
+    return events if kpi.where is None else events.filter(kpi.where.polars())
+
+
+def partials(events: pl.DataFrame, kpis: Sequence[CompiledKpi]) -> pl.DataFrame:
+    """The partial aggregates of a batch for KPIs of one shape.
+
+    `events`: the fields, `__time`, `__offset`, `__partition`, `__schema_id` and the verdict columns assessed,
+    suspect, worst. Result: series_key, start (ms; of the pane, or of the first event of a session's part), count,
+    assessed, suspect, worst, first and last offset (`first`, `end`), schema_ids, of sessions `last` (ms, of the
+    last event), and the states of all the KPIs; one row per series and pane. Deterministic.
     """
-    if compiled.where is not None:
-        events = events.filter(compiled.where.polars())
-    names = list(compiled.kpi.by)
+    shape = kpis[0]
+    events = chosen(events, shape)
+    names = list(shape.kpi.by)
+    states = states_of(kpis)
     aggregates = [
         pl.len().cast(pl.Int64).alias("count"),
         pl.col("assessed").sum().cast(pl.Int64),
@@ -39,58 +54,54 @@ def partials(events: pl.DataFrame, compiled: CompiledKpi) -> pl.DataFrame:
         pl.col("worst").max(),
         pl.col(OFFSET).min().alias("first"),
         pl.col(OFFSET).max().alias("end"),
-        pl.col(SCHEMA_ID).unique().sort().alias("schema_ids"),
-        *compiled.value.partials(),
+        _schema_ids(events),
+        *(partial.of_events() for partial in states.values()),
     ]
-    if compiled.windows.kind == "session":
-        events, extra = _sessions(events, names, compiled.windows.size)
-        grouped = events.group_by(*names, extra).agg(
-            pl.col(TIME).min().alias("start"), pl.col(TIME).max().alias("last"), *aggregates
-        )
+    columns = ["start", "count", *QUALITY, "first", "end", "schema_ids", *states]
+    windows = shape.windows
+    if isinstance(windows, Session):
+        bounds = [pl.col(TIME).min().alias("start"), pl.col(TIME).max().alias("last")]
+        events = number_sessions(events, names, TIME, windows.gap)
+        grouped = events.group_by(*names, "__session").agg(*bounds, *aggregates)
+        columns.append("last")
     else:
-        pane = compiled.windows.pane
-        start = (pl.col(TIME).floordiv(pane) * pane).alias("start")
-        grouped = events.group_by(*names, start).agg(*aggregates).with_columns(last=pl.col("start"))
-    state = [partial.name for partial in compiled.value.states]
-    columns = ["start", "last", "count", *QUALITY, "first", "end", "schema_ids", *state]
-    return grouped.select(_series_keys(grouped, names).alias("series_key"), *columns)
+        assert not isinstance(windows, Each), "single events are not aggregated"
+        start = windows.pane_of(events[TIME]).alias("start")
+        grouped = events.with_columns(start).group_by(*names, "start").agg(*aggregates)
+    return grouped.select(series_keys(grouped, names), *columns)
 
 
-def _sessions(events: pl.DataFrame, names: list[str], gap: int) -> tuple[pl.DataFrame, str]:
-    """Numbers the runs of events that are less than `gap` apart, per series."""
-    number = "__session"
-    breaks = (pl.col(TIME).diff() >= gap).fill_null(False).cast(pl.Int32).cum_sum()
-    run = breaks.over(names) if names else breaks
-    return events.sort(TIME).with_columns(run.alias(number)), number
+def _schema_ids(events: pl.DataFrame) -> pl.Expr:
+    """Nearly always one id in a batch: then it needs no grouping."""
+    ids = events[SCHEMA_ID].unique().sort()
+    if len(ids) <= 1:
+        return pl.lit(ids.to_list(), dtype=pl.List(pl.Int64)).first().alias("schema_ids")
+    return pl.col(SCHEMA_ID).unique().sort().alias("schema_ids")
 
 
-def _series_keys(grouped: pl.DataFrame, names: list[str]) -> pl.Series:
+def series_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    """The canonical name of each row's series (`libs.common.events.series`), by columns."""
     if not names:
-        return pl.repeat("", grouped.height, dtype=pl.String, eager=True)
-    texts = grouped.select(pl.col(name).cast(pl.String) for name in names)
-    keys = [_series_key(tuple(names), row) for row in texts.iter_rows()]
-    return pl.Series(keys, dtype=pl.String)
-
-
-@lru_cache(maxsize=200_000)
-def _series_key(names: tuple[str, ...], values: tuple[str | None, ...]) -> str:
-    return series_key(dict(zip(names, values, strict=True)))
+        return pl.repeat("", frame.height, dtype=pl.String, eager=True).alias("series_key")
+    parts = []
+    for name in sorted(names):
+        text = frame[name].cast(pl.String)
+        odd = text.filter(~text.str.contains(_PLAIN)).unique().drop_nulls().to_list()
+        if odd:
+            text = text.replace({each: quote(each, safe=" ") for each in odd})
+        parts.append((pl.lit(f"{name}=") + text).fill_null(pl.lit(name)))
+    return frame.select(pl.concat_str(parts, separator=",").alias("series_key"))["series_key"]
 
 
 def split(rows: pl.DataFrame, targets: int) -> Mapping[int, pl.DataFrame]:
     """The rows by merge partition: a stable hash of the series, so that a series always meets in one place."""
     if targets == 1 or rows.is_empty():
         return {0: rows} if rows.height else {}
-    keys = rows["series_key"].unique(maintain_order=True)
-    place = {key: stable_hash(key) % targets for key in keys}
-    numbered = rows.with_columns(
-        rows["series_key"].replace_strict(place, return_dtype=pl.Int32).alias("__to")
-    )
-    parts = numbered.partition_by("__to", as_dict=True, include_key=False)
+    to = place(rows.lazy().select("series_key"), targets).collect()["series_key"].alias("__to")
+    parts = rows.with_columns(to).partition_by("__to", as_dict=True, include_key=False)
     return {int(number[0]): part for number, part in parts.items()}
 
 
-@lru_cache(maxsize=200_000)
-def stable_hash(key: str) -> int:
-    """The same in every process and version (CRC-32): partitions and state depend on it."""
-    return crc32(key.encode())
+def place(keys: pl.LazyFrame, targets: int) -> pl.LazyFrame:
+    """XXH3 of each series key modulo `targets`: the same in every process and version, for state depends on it."""
+    return keys.select(plh.col("series_key").nchash.xxh3_64() % targets)

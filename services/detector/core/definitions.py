@@ -1,58 +1,39 @@
-"""KPIs, compiled: what combine and merge need to know of one version of a KPI."""
+"""KPIs, compiled: what the engine needs to know of one version of a KPI."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
-from math import gcd
-from typing import Literal
+
+import polars as pl
 
 from libs.common.catalog import Kpi, Source
-from libs.common.expressions import Predicate, Value, predicate, value
-
-
-def milliseconds(duration: timedelta) -> int:
-    return int(duration.total_seconds() * 1000)
+from libs.common.errors import DefinitionError
+from libs.common.expressions import Partial, Predicate, Value, derive, predicate, scalar, value
+from services.detector.core.windows import Windows, milliseconds, windows_of
 
 
 @dataclass(frozen=True)
-class Windows:
-    """The windows of a KPI in milliseconds of event time, aligned to the epoch, closed-open.
+class Enriched:
+    """One join with a reference: the columns `<prefix>_<field>` of the row that is valid at the event's time."""
 
-    Tumbling and sliding windows are made of panes: [pane, pane + pane_ms). A pane lies in `size / every` windows.
-    """
-
-    kind: Literal["panes", "session"]
-    size: int
-    """Length of a window; the gap of a session."""
-    every: int
-    """Distance between the starts of two windows."""
-
-    @property
-    def pane(self) -> int:
-        return gcd(self.size, self.every)
-
-    @classmethod
-    def of(cls, kpi: Kpi) -> "Windows":
-        window = kpi.window
-        if window.session is not None:
-            gap = milliseconds(window.session)
-            return cls("session", gap, gap)
-        if window.tumbling is not None:
-            size = milliseconds(window.tumbling)
-            return cls("panes", size, size)
-        assert window.sliding is not None
-        assert window.every is not None
-        return cls("panes", milliseconds(window.sliding), milliseconds(window.every))
+    reference: Source
+    on: tuple[str, ...]
+    prefix: str
 
 
 @dataclass(frozen=True)
 class CompiledKpi:
-    """One version of a KPI over its source."""
+    """One version of a KPI over its source, or over other KPIs (`inputs`)."""
 
     kpi: Kpi
     version: int
-    source: Source
+    source: Source | None
+    enriched: tuple[Enriched, ...]
+    derived: tuple[tuple[str, pl.Expr], ...]
     where: Predicate | None
-    value: Value
+    values: tuple[tuple[str, Value], ...]
+    """`value` and the measures, by name."""
+    scalar: pl.Expr | None
+    """Of a KPI for each event: its number."""
     windows: Windows
     lateness: int
     """Milliseconds after its end that a window still takes events."""
@@ -61,16 +42,68 @@ class CompiledKpi:
     def name(self) -> str:
         return f"{self.kpi.id}@{self.version}"
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """KPIs of one source and the same shape share one group-by in combine."""
+        kpi = self.kpi
+        enriched = tuple((each.reference.id, each.on, each.prefix) for each in self.enriched)
+        return kpi.by, kpi.where, tuple(kpi.let.items()), enriched, self.windows
 
-def compile_kpi(kpi: Kpi, version: int, source: Source) -> CompiledKpi:
-    """DefinitionError if the KPI does not fit the source."""
-    types = source.field_types
+    @property
+    def states(self) -> dict[str, Partial]:
+        """The columns of its state by name; an aggregate that occurs twice is kept once."""
+        return states_of([self])
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.values[1:])
+
+    def merge(self) -> list[pl.Expr]:
+        """For a group-by over states: the state of all of them."""
+        return [partial.of_states() for partial in self.states.values()]
+
+    def finals(self) -> list[pl.Expr]:
+        """Over states: the columns `value` and `measure:<name>`, Float64."""
+        first, *others = self.values
+        return [
+            first[1].final().alias("value"),
+            *(each.final().alias(f"measure:{name}") for name, each in others),
+        ]
+
+
+def states_of(kpis: Iterable[CompiledKpi]) -> dict[str, Partial]:
+    return {partial.name: partial for kpi in kpis for _, each in kpi.values for partial in each.states}
+
+
+def compile_kpi(
+    kpi: Kpi, version: int, source: Source | None, references: Iterable[Source] = ()
+) -> CompiledKpi:
+    """DefinitionError if the KPI does not fit the source. `references`: those that it may be enriched with."""
+    if source is None and not kpi.over:
+        raise DefinitionError("source", f"there is no source {kpi.source}", "known source")
+    types = dict.fromkeys(kpi.over, "double") if source is None else dict(source.field_types)
+    known = {each.id: each for each in references}
+    enriched: list[Enriched] = []
+    for place, each in enumerate(kpi.enrich):
+        reference = known.get(each.reference)
+        if reference is None:
+            raise DefinitionError(
+                f"enrich.{place}", f"there is no reference {each.reference}", "known reference"
+            )
+        enriched.append(Enriched(reference, each.on, each.prefix))
+        types |= {f"{each.prefix}_{name}": kind for name, kind in reference.field_types.items()}
+    derived, types = derive(kpi.let, types)
+    texts = {"value": kpi.value, **kpi.measures}
+    single = kpi.window.each is not None
     return CompiledKpi(
         kpi,
         version,
         source,
+        tuple(enriched),
+        tuple(derived),
         predicate(kpi.where, types) if kpi.where is not None else None,
-        value(kpi.value, types),
-        Windows.of(kpi),
+        () if single else tuple((name, value(text, types)) for name, text in texts.items()),
+        scalar(kpi.value, types).expression if single else None,
+        windows_of(kpi),
         milliseconds(kpi.lateness),
     )

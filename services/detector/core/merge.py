@@ -1,318 +1,308 @@
 """Merge: partial aggregates meet per series, and windows are emitted as the watermark passes them.
 
-State is two frames per KPI and merge partition: `rows`, the partial aggregates per series, pane (or session) and
-input partition; and `windows`, what was published of each window that still takes events. A window leaves the
-state when the watermark is `lateness` past its end; what comes for it then is late. Everything is a function of
-the partials and watermarks given, but for the provisional values, whose moment the caller chooses.
+A window is emitted `final` when the watermark reaches its end, and again whenever late events change it, until
+the watermark is `lateness` past its end; what comes for it then is late. In between, windows in progress are emitted
+`provisional`. (Akidau et al., The Dataflow Model, VLDB 2015: on-time, late and early firings, accumulating.)
+
+A state is a pure function of the steps it was given: partial rows, watermarks and moments. That is what recovery
+rests on: a snapshot and the steps since give the same state again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import Protocol
 
+import numpy as np
 import polars as pl
 
-from services.detector.core.combine import stable_hash
 from services.detector.core.definitions import CompiledKpi
+from services.detector.core.published import KEYS, SCHEMA, Published
+from services.detector.core.rows import OFFSETS, Rows, values
+from services.detector.core.windows import Aligned, Calendar, blocks_of
 
-SESSION_BUCKETS = 16
+HIERARCHY_FROM = 8
+"""Panes in a window from which it is worth keeping blocks of panes."""
 
-ROWS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "series_key": pl.String, "start": pl.Int64, "last": pl.Int64, "count": pl.Int64, "assessed": pl.Int64,
-    "suspect": pl.Int64, "worst": pl.UInt8, "first": pl.Int64, "end": pl.Int64, "schema_ids": pl.List(pl.Int64),
-}  # fmt: skip
-WINDOWS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "series_key": pl.String, "start": pl.Int64, "stop": pl.Int64, "revision": pl.Int32, "final": pl.Boolean,
-    "dirty": pl.Boolean,
-}  # fmt: skip
-"""`start` and `stop` bound the window [start, stop); `dirty`: changed since it was last published."""
+Snapshot = dict[str, pl.DataFrame]
+Scalars = dict[str, int | None]
 
 
-@dataclass
-class MergeState:
+class MergeState(Protocol):
     """The state of one KPI in one merge partition."""
 
     compiled: CompiledKpi
-    rows: pl.DataFrame = field(init=False)
-    windows: pl.DataFrame = field(init=False)
-    retracted: list[pl.DataFrame] = field(default_factory=list)
-    touched: set[tuple[str, int]] = field(default_factory=set)
-    """(r or w, bucket) of what changed since the last `changes`."""
-
-    def __post_init__(self) -> None:
-        states = self.compiled.value.schema()
-        self.rows = pl.DataFrame(schema={**ROWS, "partition": pl.Int32, "session": pl.Int64, **states})
-        self.windows = pl.DataFrame(schema=WINDOWS)
-
-    # --- taking partials in ------------------------------------------------------------------------------
 
     def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
-        """Take partials (columns of `combine.partials` and `partition`) in; returns those that are late."""
-        partials = partials.with_columns(session=pl.lit(None, dtype=pl.Int64)).select(self.rows.columns)
-        partials = partials.cast(self.rows.schema)
-        if self.compiled.windows.kind == "session":
-            return self._add_sessions(partials, watermark)
-        return self._add_panes(partials, watermark)
+        """Take partial rows (`ROWS` and the states) in; returns those that are late."""
+        ...
 
-    def _closed(self, stop: pl.Expr, watermark: int | None) -> pl.Expr:
-        """Whether a window that ends at `stop` takes no more events."""
-        if watermark is None:
-            return pl.lit(False)
-        return stop + self.compiled.lateness <= watermark
+    def emit(self, watermark: int | None, now: int) -> pl.DataFrame:
+        """What is to be published at the moment `now` (ms), oldest windows first.
 
-    def _last_stop(self) -> pl.Expr:
-        """The end of the last window that a pane lies in."""
-        windows = self.compiled.windows
-        return pl.col("start").floordiv(windows.every) * windows.every + windows.size
-
-    def _add_panes(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
-        late = partials.filter(self._closed(self._last_stop(), watermark))
-        fresh = partials.filter(~self._closed(self._last_stop(), watermark))
-        self.rows = self._merged(pl.concat([self.rows, fresh]), "start")
-        self._touch("r", fresh["start"])
-        windows = self.compiled.windows
-        newest = pl.col("start").floordiv(windows.every) * windows.every
-        counts = -(-windows.size // windows.every)
-        panes = fresh.select("series_key", "start").unique()
-        opened = [
-            panes.select("series_key", (newest - back * windows.every).alias("window"), pl.col("start"))
-            for back in range(counts)
-        ]
-        found = (
-            pl.concat(opened)
-            .filter(pl.col("window") + windows.size >= pl.col("start") + windows.pane)
-            .select("series_key", pl.col("window").alias("start"))
-            .unique()
-            .with_columns((pl.col("start") + windows.size).alias("stop"))
-            .filter(~self._closed(pl.col("stop"), watermark))
-            .with_columns(
-                pl.lit(0, dtype=pl.Int32).alias("revision"),
-                pl.lit(False).alias("final"),
-                pl.lit(True).alias("dirty"),
-            )
-        )
-        self.windows = (
-            pl.concat([self.windows, found])
-            .group_by("series_key", "start")
-            .agg(pl.col("stop").max(), pl.col("revision").max(), pl.col("final").any(), pl.col("dirty").any())
-        )
-        self._touch("w", found["start"])
-        return late
-
-    def _add_sessions(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
-        gap = self.compiled.windows.size
-        hit = pl.col("series_key").is_in(partials["series_key"].unique().implode())
-        known = self.rows.filter(hit).with_columns(new=pl.lit(False))
-        reach = pl.col("last").cum_max().shift(1).over("series_key")
-        joined = (
-            pl.concat([known, partials.with_columns(new=pl.lit(True))])
-            .sort("series_key", "start")
-            .with_columns(
-                (pl.col("start") - reach >= gap).fill_null(True).cum_sum().over("series_key").alias("run")
-            )
-            .with_columns(
-                pl.col("start").min().over("series_key", "run").alias("session"),
-                (pl.col("last").max().over("series_key", "run") + gap).alias("stop"),
-                pl.col("new").any().over("series_key", "run").alias("changed"),
-                pl.col("new").all().over("series_key", "run").alias("all_new"),
-            )
-        )
-        too_late = self._closed(pl.col("stop"), watermark) & pl.col("all_new")
-        late = joined.filter(too_late).select(self.rows.columns)
-        joined = joined.filter(~too_late)
-        self.rows = pl.concat(
-            [self.rows.filter(~hit), self._merged(joined.select(self.rows.columns), "session")]
-        )
-        sessions = joined.group_by("series_key", pl.col("session").alias("start")).agg(
-            pl.col("stop").first(), pl.col("changed").any()
-        )
-        before = self.windows.filter(hit)
-        after = sessions.join(before.drop("stop"), on=["series_key", "start"], how="left").select(
-            "series_key",
-            "start",
-            "stop",
-            pl.col("revision").fill_null(0),
-            pl.col("final").fill_null(False) & ~pl.col("changed"),
-            (pl.col("dirty").fill_null(False) | pl.col("changed")).alias("dirty"),
-        )
-        absorbed = before.join(sessions, on=["series_key", "start"], how="anti").filter(
-            pl.col("revision") > 0
-        )
-        if absorbed.height:
-            self.retracted.append(absorbed)
-        self.windows = pl.concat([self.windows.filter(~hit), after])
-        self._touch_series(partials["series_key"])
-        return late
-
-    def _merged(self, rows: pl.DataFrame, pane: str) -> pl.DataFrame:
-        """One row per series, pane (or session) and input partition."""
-        bounds = [pl.col("start").min()] if pane != "start" else []
-        bounds += [pl.col("session").first()] if pane != "session" else []
-        return (
-            rows.group_by("series_key", pane, "partition")
-            .agg(
-                *bounds,
-                pl.col("last").max(),
-                pl.col("count", "assessed", "suspect").sum(),
-                pl.col("worst").max(),
-                pl.col("first").min(),
-                pl.col("end").max(),
-                pl.col("schema_ids").explode().unique().sort(),
-                *self.compiled.value.merge(),
-            )
-            .select(self.rows.columns)
-        )
-
-    # --- giving windows out ------------------------------------------------------------------------------
-
-    def emit(self, watermark: int | None, *, provisional: bool) -> pl.DataFrame:
-        """What is to be published now, oldest windows first.
-
-        Columns: series_key, start, stop (ms), value, count, assessed, suspect, worst, offsets (list of structs
-        partition, first, last), schema_ids, revision, status. Final: windows that the watermark has passed, once
-        and again whenever they change. Provisional: windows in progress that changed, if asked for.
+        Columns: series_key, start, stop (ms), revision, status, count, assessed, suspect, worst, schema_ids, offsets
+        (structs of partition, first, last), value and measure:<name>.
         """
-        passed = pl.lit(False) if watermark is None else pl.col("stop") <= watermark
-        wanted = passed & (pl.col("dirty") | ~pl.col("final"))
-        if provisional:
-            wanted = wanted | pl.col("dirty")
-        due = self.windows.filter(wanted)
-        withdrawn, self.retracted = self._withdrawn(), []
-        if due.is_empty():
-            return withdrawn
-        due = due.with_columns(pl.col("revision") + 1, passed.alias("final"), pl.lit(False).alias("dirty"))
-        self.windows = self.windows.update(due, on=["series_key", "start"])
-        self._touch_windows(due)
-        values = self._values(due)
-        status = pl.when(pl.col("final")).then(pl.lit("final")).otherwise(pl.lit("provisional"))
-        out = (
-            due.join(values, on=["series_key", "start"])
-            .with_columns(status.alias("status"))
-            .select(withdrawn.columns)
+        ...
+
+    def snapshot(self) -> tuple[Scalars, Snapshot]:
+        """All of it, for `restore`."""
+        ...
+
+    def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None: ...
+
+    @property
+    def open_windows(self) -> int: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+
+def observations(compiled: CompiledKpi) -> dict[str, pl.DataType | type[pl.DataType]]:
+    """The columns of what is emitted."""
+    return {
+        "series_key": pl.String, "start": pl.Int64, "stop": pl.Int64, "revision": pl.Int32, "status": pl.String,
+        "count": pl.Int64, "assessed": pl.Int64, "suspect": pl.Int64, "worst": pl.UInt8,
+        "schema_ids": pl.List(pl.Int64), "offsets": OFFSETS, "value": pl.Float64,
+        **{f"measure:{name}": pl.Float64 for name in compiled.measures},
+    }  # fmt: skip
+
+
+class Panes:
+    """Tumbling, sliding and calendar windows: rows per pane, windows made of panes when they are due."""
+
+    def __init__(self, compiled: CompiledKpi) -> None:
+        assert isinstance(compiled.windows, Aligned | Calendar)
+        self.compiled = compiled
+        self.windows = compiled.windows
+        self.content = Rows(compiled)
+        self.blocks = Blocks(compiled, self.windows) if _is_long(self.windows) else None
+        self.published = Published()
+        self.panes: set[int] = set()
+        """Starts of the panes that have rows."""
+        self.emitted_to: int | None = None
+        """Windows that end up to here were emitted as final."""
+        self.revised: list[pl.DataFrame] = []
+        """(series_key, start, stop) of emitted windows that changed since."""
+        self.changed: list[pl.DataFrame] = []
+        """(series_key, start of the pane) of what changed since the last provisional values."""
+        self.early_at = 0
+
+    def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
+        late = partials.clear()
+        if watermark is not None:
+            stops = self.windows.last_stop(partials["start"])
+            closed = stops + self.compiled.lateness <= watermark
+            if closed.any():
+                late, partials = partials.filter(closed), partials.filter(~closed)
+        if partials.is_empty():
+            return late
+        self.content.add(partials)
+        if self.blocks is not None:
+            self.blocks.add(partials)
+        self.panes.update(partials["start"].unique().to_list())
+        if self.compiled.kpi.early_seconds is not None:
+            self.changed.append(partials.select(KEYS))
+        if self.emitted_to is not None and watermark is not None:
+            self._note_revised(partials, watermark)
+        return late
+
+    def _note_revised(self, partials: pl.DataFrame, watermark: int) -> None:
+        places, starts = self.windows.windows_of(
+            partials["start"], watermark - self.compiled.lateness, self.emitted_to
         )
-        return pl.concat([withdrawn, out]).sort("start", "series_key", maintain_order=True)
+        if len(starts):
+            keys = partials["series_key"].gather(places)
+            stops = self.windows.stop_of(starts)
+            self.revised.append(pl.DataFrame({"series_key": keys, "start": starts, "stop": stops}))
 
-    def _values(self, due: pl.DataFrame) -> pl.DataFrame:
-        """The merged aggregate of each window in `due`."""
-        if self.compiled.windows.kind == "session":
-            members = self.rows.rename({"start": "own"}).rename({"session": "start"})
-            members = members.join(due.select("series_key", "start"), on=["series_key", "start"])
-        else:
-            panes = pl.int_ranges("start", "stop", self.compiled.windows.pane).alias("pane")
-            wanted = due.select("series_key", "start", panes).explode("pane")
-            members = wanted.join(self.rows.rename({"start": "pane"}), on=["series_key", "pane"])
-        keys = ["series_key", "start"]
-        offsets = (
-            members.group_by(*keys, "partition")
-            .agg(pl.col("first").min(), pl.col("end").max().alias("last"))
-            .sort("partition")
-            .group_by(*keys)
-            .agg(pl.struct("partition", "first", "last").alias("offsets"))
-        )
-        merged = members.group_by(*keys).agg(
-            pl.col("count", "assessed", "suspect").sum(),
-            pl.col("worst").max(),
-            pl.col("schema_ids").explode().unique().sort(),
-            *self.compiled.value.merge(),
-        )
-        return merged.with_columns(self.compiled.value.final().alias("value")).join(offsets, on=keys)
+    def emit(self, watermark: int | None, now: int) -> pl.DataFrame:
+        found: list[pl.DataFrame] = []
+        if self.revised:
+            pairs = pl.concat(self.revised).unique()
+            found.append(self._due(self._members(pairs["start"].unique().to_numpy()), "final", pairs))
+            self.revised = []
+        if watermark is not None and (self.emitted_to is None or watermark > self.emitted_to):
+            before, self.emitted_to = self.emitted_to, watermark
+            if self.panes:
+                starts = self.windows.due(np.array(sorted(self.panes)), before, watermark)
+                if starts.size:
+                    found.append(self._due(self._members(starts), "final"))
+            self._forget(watermark)
+        early = self.compiled.kpi.early_seconds
+        if self.changed and early is not None and now - self.early_at >= early * 1000:
+            found += self._early()
+            self.early_at = now
+        if not found:
+            return pl.DataFrame(schema=observations(self.compiled))
+        return pl.concat(found).sort("start", "series_key", maintain_order=True)
 
-    def _withdrawn(self) -> pl.DataFrame:
-        """Sessions that a merge took in: their own value no longer holds."""
-        offsets = pl.List(pl.Struct({"partition": pl.Int32, "first": pl.Int64, "last": pl.Int64}))
-        schema = {
-            "series_key": pl.String, "start": pl.Int64, "stop": pl.Int64, "value": pl.Float64, "count": pl.Int64,
-            "assessed": pl.Int64, "suspect": pl.Int64, "worst": pl.UInt8, "offsets": offsets,
-            "schema_ids": pl.List(pl.Int64), "revision": pl.Int32, "status": pl.String,
-        }  # fmt: skip
-        empty = pl.DataFrame(schema=schema)
-        if not self.retracted:
-            return empty
-        nothing = [pl.lit(None, dtype=schema[name]).alias(name) for name in ("value", "worst")]
-        zero = [pl.lit(0, dtype=pl.Int64).alias(name) for name in ("count", "assessed", "suspect")]
-        none = [pl.lit([], dtype=schema[name]).alias(name) for name in ("offsets", "schema_ids")]
-        return (
-            pl.concat(self.retracted)
-            .with_columns(pl.col("revision") + 1, pl.lit("retracted").alias("status"), *nothing, *zero, *none)
-            .select(empty.columns)
-        )
+    def _early(self) -> list[pl.DataFrame]:
+        """Of each series that changed, the window in progress that ends first."""
+        panes, self.changed = pl.concat(self.changed).unique(), []
+        places, starts = self.windows.next_of(panes["start"], self.emitted_to)
+        keys = panes["series_key"].gather(places)
+        pairs = pl.DataFrame({"series_key": keys, "start": starts}).unique()
+        if pairs.is_empty():
+            return []
+        pairs = pairs.with_columns(self.windows.stop_of(pairs["start"]).alias("stop"))
+        return [self._due(self._members(pairs["start"].unique().to_numpy()), "provisional", pairs)]
 
-    def forget(self, watermark: int | None) -> None:
-        """Drop the windows that take no more events, and the rows that no window needs."""
-        if watermark is None:
-            return
-        closed = self._closed(pl.col("stop"), watermark)
-        gone = self.windows.filter(closed)
-        if gone.is_empty():
-            return
-        self._touch_windows(gone)
-        self.windows = self.windows.filter(~closed)
-        if self.compiled.windows.kind == "session":
-            ended = gone.select("series_key", pl.col("start").alias("session"))
-            self.rows = self.rows.join(ended, on=["series_key", "session"], how="anti")
-        else:
-            out = self._closed(self._last_stop(), watermark)
-            self._touch("r", self.rows.filter(out)["start"])
-            self.rows = self.rows.filter(~out)
-
-    # --- the changelog -----------------------------------------------------------------------------------
-
-    def _touch(self, frame: str, starts: pl.Series) -> None:
-        self.touched.update((frame, start) for start in starts.unique().to_list())
-
-    def _touch_series(self, keys: pl.Series) -> None:
-        buckets = {stable_hash(key) % SESSION_BUCKETS for key in keys.unique().to_list()}
-        self.touched.update((frame, bucket) for bucket in buckets for frame in "rw")
-
-    def _touch_windows(self, windows: pl.DataFrame) -> None:
-        if self.compiled.windows.kind == "session":
-            self._touch_series(windows["series_key"])
-        else:
-            self._touch("w", windows["start"])
-
-    def _bucket(self) -> pl.Expr:
-        if self.compiled.windows.kind == "session":
-            keys = pl.col("series_key")
-            return keys.map_elements(lambda key: stable_hash(key) % SESSION_BUCKETS, return_dtype=pl.Int64)
-        return pl.col("start")
-
-    def changes(self) -> Iterator[tuple[str, bytes | None]]:
-        """(changelog key, Arrow IPC bytes or None if empty) of every bucket touched since the last call."""
-        touched, self.touched = self.touched, set()
-        for frame, content in (("r", self.rows), ("w", self.windows)):
-            buckets = sorted(bucket for name, bucket in touched if name == frame)
-            if not buckets:
-                continue
-            numbered = content.with_columns(self._bucket().alias("__bucket"))
-            parts = numbered.filter(pl.col("__bucket").is_in(buckets)).partition_by(
-                "__bucket", as_dict=True, include_key=False
+    def _members(self, starts: np.ndarray) -> pl.DataFrame:
+        """The partial rows of the windows that start then, with the window's start as `window`."""
+        if isinstance(self.windows, Calendar) or self.windows.panes == 1:
+            wanted = pl.Series(starts).implode()
+            return self.content.where(pl.col("start").is_in(wanted)).with_columns(
+                pl.col("start").alias("window")
             )
-            for bucket in buckets:
-                part = parts.get((bucket,))
-                key = f"{self.compiled.name}|{frame}|{bucket}"
-                yield key, None if part is None else to_bytes(part)
+        if self.blocks is not None:
+            return self.blocks.members(starts, self.content, min(self.panes), self.emitted_to)
+        pane, panes = self.windows.pane, self.windows.panes
+        windows = pl.Series("window", np.repeat(starts, panes))
+        places = pl.Series("start", np.repeat(starts, panes) + np.tile(np.arange(panes) * pane, len(starts)))
+        table = pl.DataFrame([windows, places])
+        low, high = int(starts.min()), int(starts.max()) + self.windows.size
+        rows = self.content.where((pl.col("start") >= low) & (pl.col("start") < high))
+        return rows.join(table, on="start")
 
-    def restore(self, blobs: Mapping[str, bytes]) -> None:
-        """Take back what `changes` gave out; `blobs` by changelog key, those of other KPIs are passed over."""
-        for frame in "rw":
-            prefix = f"{self.compiled.name}|{frame}|"
-            parts = [from_bytes(blob) for key, blob in blobs.items() if key.startswith(prefix)]
-            empty = self.rows if frame == "r" else self.windows
-            content = pl.concat([empty, *parts]) if parts else empty
-            if frame == "r":
-                self.rows = content
-            else:
-                self.windows = content
+    def _due(self, members: pl.DataFrame, status: str, pairs: pl.DataFrame | None = None) -> pl.DataFrame:
+        if pairs is not None:
+            wanted = pairs.select("series_key", pl.col("start").alias("window"))
+            members = members.join(wanted, on=["series_key", "window"], how="semi")
+        due = values(self.compiled, members).rename({"window": "start"})
+        due = due.with_columns(
+            self.windows.stop_of(due["start"]).alias("stop"), pl.lit(status).alias("status")
+        )
+        return self.published.next(due).select(list(observations(self.compiled)))
+
+    def _forget(self, watermark: int) -> None:
+        """Drop the windows that take no more events, and the rows that no window needs."""
+        closed = watermark - self.compiled.lateness
+        panes = pl.Series(sorted(self.panes), dtype=pl.Int64)
+        out = panes.filter(self.windows.last_stop(panes) <= closed)
+        if len(out):
+            self.panes.difference_update(out.to_list())
+            self.content.keep(~pl.col("start").is_in(out.implode()))
+            if self.blocks is not None:
+                self.blocks.forget(closed)
+        self.published.forget(closed)
+
+    # --- recovery ----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[Scalars, Snapshot]:
+        self.content.merge()
+        pairs = pl.concat([pl.DataFrame(schema={name: SCHEMA[name] for name in KEYS}), *self.changed])
+        frames = {"rows": self.content.merged, "published": self.published.windows, "changed": pairs.unique()}
+        return {"emitted_to": self.emitted_to, "early_at": self.early_at}, frames
+
+    def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None:
+        self.emitted_to, self.early_at = scalars["emitted_to"], scalars["early_at"] or 0
+        self.content.merged = frames["rows"]
+        self.panes = set(frames["rows"]["start"].unique().to_list())
+        self.published.windows = frames["published"]
+        self.changed = [frames["changed"]] if frames["changed"].height else []
+
+    @property
+    def open_windows(self) -> int:
+        """Panes of which not every window was emitted as final yet."""
+        panes = pl.Series(sorted(self.panes), dtype=pl.Int64)
+        return (
+            len(panes)
+            if self.emitted_to is None
+            else int((self.windows.last_stop(panes) > self.emitted_to).sum())
+        )
+
+    @property
+    def rows(self) -> int:
+        return self.content.height
+
+    @property
+    def size(self) -> int:
+        blocks = self.blocks.size if self.blocks is not None else 0
+        return self.content.size + blocks + int(self.published.windows.estimated_size())
 
 
-def to_bytes(frame: pl.DataFrame) -> bytes:
-    """Arrow IPC stream, compressed."""
-    return frame.write_ipc_stream(None, compression="lz4").getvalue()
+def _is_long(windows: Aligned | Calendar) -> bool:
+    return isinstance(windows, Aligned) and windows.panes >= HIERARCHY_FROM
 
 
-def from_bytes(blob: bytes) -> pl.DataFrame:
-    return pl.read_ipc_stream(blob)
+class Blocks:
+    """Merged rows of 2, 4, 8 … panes, so that a window of n panes is made of at most 2·log2 n rows per series.
 
+    A block is made when the watermark has passed it and a window first needs it; late rows are added to the blocks
+    that they belong to. (Segment tree; compare Tangwongsan et al., General Incremental Sliding-Window Aggregation,
+    VLDB 2015.) It is derived from the panes, and is no part of a snapshot.
+    """
 
-def completeness(stops: pl.Series, marks: Sequence[int | None]) -> list[float]:
-    """For each window end: the share of partitions whose watermark has passed it."""
-    return [sum(mark is not None and mark >= stop for mark in marks) / len(marks) for stop in stops.to_list()]
+    def __init__(self, compiled: CompiledKpi, windows: Aligned | Calendar) -> None:
+        assert isinstance(windows, Aligned)
+        self.compiled, self.windows = compiled, windows
+        levels = windows.panes.bit_length()
+        self.levels = [Rows(compiled) for _ in range(levels)]
+        """Level 0 is unused: the panes themselves."""
+        self.built = [0] * levels
+        """Number of the pane up to which the blocks of a level are made; 0: none yet."""
+
+    def _number(self, start: int) -> int:
+        return (start - self.windows.offset) // self.windows.pane
+
+    def _block(self, level: int) -> pl.Expr:
+        """Start (ms) of the block that a pane lies in."""
+        size, offset = self.windows.pane << level, self.windows.offset
+        return ((pl.col("start") - offset).floordiv(size) * size + offset).alias("start")
+
+    def add(self, partials: pl.DataFrame) -> None:
+        """Rows of panes whose blocks are made already belong to them too."""
+        for level in range(1, len(self.levels)):
+            edge = self.built[level] * self.windows.pane + self.windows.offset
+            known = partials.filter(pl.col("start") < edge) if self.built[level] else partials.clear()
+            if known.is_empty():
+                return
+            self.levels[level].add(known.with_columns(self._block(level)))
+
+    def members(self, starts: np.ndarray, content: Rows, oldest: int, passed: int | None) -> pl.DataFrame:
+        """The rows that the windows which start then are made of, with `window`. `oldest`: pane that has rows."""
+        if passed is not None:
+            after = self._number(int(starts.max())) + self.windows.panes
+            self._build(content, self._number(oldest), min(self._number(passed), after))
+        tables: dict[int, tuple[list[int], list[int]]] = {}
+        for start in starts.tolist():
+            number = self._number(start)
+            for level, at in blocks_of(number, number + self.windows.panes, self.built):
+                places, windows = tables.setdefault(level, ([], []))
+                places.append(at * self.windows.pane + self.windows.offset)
+                windows.append(start)
+        found = []
+        for level, (places, windows) in tables.items():
+            table = pl.DataFrame({"start": places, "window": windows})
+            rows = content if level == 0 else self.levels[level]
+            needed = pl.col("start").is_in(table["start"].unique().implode())
+            found.append(rows.where(needed).join(table, on="start"))
+        return pl.concat(found)
+
+    def _build(self, content: Rows, first: int, upto: int) -> None:
+        """Make the blocks from pane `first` to `upto` that are not there yet, each from two of the level below."""
+        for level in range(1, len(self.levels)):
+            size = 1 << level
+            begin = max(self.built[level], first // size * size)
+            end = upto // size * size
+            if end <= begin:
+                return
+            low, high = (each * self.windows.pane + self.windows.offset for each in (begin, end))
+            below = content if level == 1 else self.levels[level - 1]
+            rows = below.where((pl.col("start") >= low) & (pl.col("start") < high))
+            self.levels[level].add(rows.with_columns(self._block(level)))
+            self.levels[level].merge()
+            self.built[level] = end
+
+    def forget(self, closed: int) -> None:
+        """Drop the blocks that no window which ends after `closed` begins with."""
+        for level in self.levels[1:]:
+            level.keep(pl.col("start") > closed - self.windows.size)
+
+    @property
+    def size(self) -> int:
+        return sum(level.size for level in self.levels)

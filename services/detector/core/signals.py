@@ -10,8 +10,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from libs.common.catalog import Kpi, SignalRule
 from libs.common.events import Expectation, Observation, SignalChanged, Verdict
-from services.detector.core.definitions import Windows
 from services.detector.core.limits import Band, Baseline, Detector, detector
+from services.detector.core.windows import distance, windows_of
 
 ARTEFACT_SHARE = 0.5
 """A signal more than half of whose assessed events break a rule speaks of the data, not of the world."""
@@ -41,7 +41,7 @@ class RuleOnKpi:
 
     @classmethod
     def of(cls, kpi: Kpi, version: int, rule: SignalRule) -> "RuleOnKpi":
-        return cls(kpi, version, rule, detector(rule, Windows.of(kpi).every))
+        return cls(kpi, version, rule, detector(rule, distance(windows_of(kpi))))
 
     @property
     def name(self) -> str:

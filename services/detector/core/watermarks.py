@@ -5,7 +5,9 @@ are idle it stays where it is; it never goes back. A partition that was never he
 (Akidau et al., The Dataflow Model, VLDB 2015, section 2.3.)
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -47,9 +49,12 @@ class Watermark:
         }
         return min(waiting, key=lambda number: waiting[number].at or -(2**62), default=None)
 
-    def snapshot(self) -> dict[str, list[int | bool | None]]:
-        return {str(number): [mark.at, mark.idle] for number, mark in self.marks.items()}
+    def snapshot(self) -> dict[str, Any]:
+        """JSON, for `resume`."""
+        marks = {str(number): [mark.at, mark.idle] for number, mark in self.marks.items()}
+        return {"partitions": self.partitions, "at": self.at, "marks": marks}
 
-    def resume(self, snapshot: dict[str, list[int | bool | None]]) -> None:
-        for number, (at, idle) in snapshot.items():
-            self.advance(int(number), None if at is None else int(at), bool(idle))
+    @classmethod
+    def resume(cls, snapshot: Mapping[str, Any]) -> "Watermark":
+        marks = {int(number): PartitionMark(at, idle) for number, (at, idle) in snapshot["marks"].items()}
+        return cls(snapshot["partitions"], marks, snapshot["at"])

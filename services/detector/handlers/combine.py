@@ -1,7 +1,9 @@
 """The first loop: events of a source's partition → partial aggregates, for the merge partition of each series."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -9,90 +11,224 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from libs.common import clock, telemetry
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage
-from libs.common.kafka import Record
+from libs.common.expressions import OFFSET, PARTITION, TIME
+from libs.common.kafka import Headers, Record, consumer, read_all
 from libs.common.references import References
 from libs.common.registry import Codecs
 from libs.common.rules import references_of, verdicts
-from libs.common.settings import ServiceSettings
 from libs.common.stream import Limit, Output, dead_letter
-from libs.common.topics import DEAD, EVENTS, PARTIALS
-from libs.common.wire import DTYPES, INDEX, decode
-from services.detector.core.combine import OFFSET, TIME, partials, split
-from services.detector.core.definitions import CompiledKpi, milliseconds
-from services.detector.core.merge import to_bytes
+from libs.common.topics import DEAD, EVENTS, INPUTS, PARTIALS
+from libs.common.wire import DTYPES, INDEX
+from services.detector.core.combine import by_shape, chosen, partials, split
+from services.detector.core.definitions import CompiledKpi
+from services.detector.core.windows import milliseconds
+from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.publishing import Publisher
+from services.detector.settings import Settings
 
-KPI, SOURCE, PARTITION, AT, IDLE = "sx-kpi", "sx-source", "sx-partition", "sx-at", "sx-idle"
-"""Headers of `detector.partials`. With `sx-kpi`: rows. Without: the partition's watermark."""
+log = logging.getLogger(__name__)
+
+CATCH_UP_RECORDS = 50_000
+"""Of the past, beside each batch of the present."""
+
+
+@dataclass
+class Progress:
+    """How far an input partition was combined for each KPI: durable, one record of `detector.inputs`."""
+
+    live: set[str] = field(default_factory=set)
+    behind: dict[str, int] = field(default_factory=dict)
+    """KPI → offset from which its past is still to be read."""
+    parked: dict[str, str] = field(default_factory=dict)
+    """KPI → what went wrong."""
+
+    @property
+    def known(self) -> set[str]:
+        return self.live | self.behind.keys() | self.parked.keys()
+
+    def encode(self) -> bytes:
+        return json.dumps({"live": sorted(self.live), "behind": self.behind, "parked": self.parked}).encode()
+
+    @classmethod
+    def decode(cls, value: bytes) -> "Progress":
+        kept = json.loads(value)
+        return cls(set(kept["live"]), kept["behind"], kept["parked"])
 
 
 @dataclass
 class Input:
-    """What is remembered of one input partition; nothing that a restart may not lose."""
+    """One input partition."""
 
+    progress: Progress
     limit: Limit
     heard: float
     """Monotonic time of the last record."""
     idle: bool = False
+    past: AIOKafkaConsumer | None = None
+    """Reads the past for KPIs that are behind."""
+    definitions: int = -1
 
 
 class Combine:
     """The processor of `detector.combine`."""
 
     def __init__(
-        self, settings: ServiceSettings, definitions: Definitions, codecs: Codecs, references: References
+        self,
+        settings: Settings,
+        definitions: Definitions,
+        codecs: Codecs,
+        references: References,
+        publisher: Publisher,
     ) -> None:
-        self.settings, self.definitions = settings, definitions
+        self.settings, self.definitions, self.publisher = settings, definitions, publisher
         self.codecs, self.references = codecs, references
         self.inputs: dict[TopicPartition, Input] = {}
         self.client: AIOKafkaConsumer | None = None
 
     async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
         self.client = client
-        self.inputs[tp] = Input(Limit(), clock.monotonic())
+        key, progress = self._key(tp), Progress()
+        async for records in read_all(self.settings, INPUTS.name):
+            for record in records:
+                if record.key == key and record.value:
+                    progress = Progress.decode(record.value)
+        self.inputs[tp] = Input(progress, Limit(), clock.monotonic())
 
     async def revoked(self, tp: TopicPartition) -> None:
-        self.inputs.pop(tp, None)
+        state = self.inputs.pop(tp, None)
+        if state is not None and state.past is not None:
+            await state.past.stop()
+
+    async def releasing(self, tp: TopicPartition) -> list[Output]:
+        return []
+
+    def _key(self, tp: TopicPartition) -> bytes:
+        topic = tp.topic.removeprefix(self.settings.prefix)
+        return f"{topic.removeprefix(EVENTS.of(''))}/{tp.partition}".encode()
 
     async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output]:
+        """The past for KPIs that are new, then these records for those that are live."""
         topic = tp.topic.removeprefix(self.settings.prefix)
         source = self.definitions.catalog.source(topic.removeprefix(EVENTS.of("")))
         if source is None:
             return []
         state = self.inputs[tp]
+        kpis = {compiled.name: compiled for compiled in self.definitions.by_source.get(source.id, ())}
+        outputs = await self._redefine(tp, state, kpis)
+        if state.progress.behind:
+            outputs += await self._catch_up(tp, source, state, kpis, records)
         if not records:
-            return await self._silence(tp, source, state)
+            return outputs or await self._silence(tp, source, state)
         state.heard, state.idle = clock.monotonic(), False
-        events, outputs = await self._read(source, records, state)
-        if events.height:
-            events = await self._judge(source, events)
-            for compiled in self.definitions.by_source.get(source.id, ()):
-                outputs += self._partials(tp, compiled, events)
-        return [*outputs, *self._marks(tp, source, self._watermark(source, records, events), idle=False)]
+        events, dead = await self._read(source, records, state)
+        live = [kpis[name] for name in sorted(state.progress.live & kpis.keys())]
+        parked = len(state.progress.parked)
+        outputs += [*dead, *self._combine(tp, source, state, live, events)]
+        if len(state.progress.parked) > parked:
+            outputs.append(Output(INPUTS.name, self._key(tp), state.progress.encode()))
+        at = self._watermark(source, records, events)
+        return [*outputs, *bus.marks(source.id, tp.partition, at, idle=False, upto=records[-1].offset + 1)]
+
+    async def _redefine(self, tp: TopicPartition, state: Input, kpis: dict[str, CompiledKpi]) -> list[Output]:
+        """Begin the past of KPIs that are new to this partition; forget those that are gone."""
+        if state.definitions == self.definitions.version:
+            return []
+        state.definitions = self.definitions.version
+        progress = state.progress
+        new, gone = kpis.keys() - progress.known, progress.known - kpis.keys()
+        if not new and not gone:
+            return []
+        progress.live -= gone
+        for name in gone:
+            progress.behind.pop(name, None)
+            progress.parked.pop(name, None)
+        assert self.client is not None
+        first = (await self.client.beginning_offsets([tp]))[tp]
+        progress.behind |= dict.fromkeys(new, first or 0)
+        return [Output(INPUTS.name, self._key(tp), progress.encode())]
+
+    async def _catch_up(
+        self,
+        tp: TopicPartition,
+        source: Source,
+        state: Input,
+        kpis: dict[str, CompiledKpi],
+        records: Sequence[Record],
+    ) -> list[Output]:
+        """Read a piece of the past for the KPIs furthest behind; those that have reached the present go live."""
+        assert self.client is not None
+        present = records[0].offset if records else await self.client.position(tp)
+        behind = state.progress.behind
+        start = min(behind.values())
+        names = sorted(name for name, offset in behind.items() if offset == start)
+        until = min([present, *(offset for offset in behind.values() if offset > start)])
+        outputs: list[Output] = []
+        at, position = None, start
+        if start < until:
+            past, position = await self._past(tp, state, start, until)
+            if past:
+                events, _ = await self._read(source, past, None)
+                outputs += self._combine(tp, source, state, [kpis[name] for name in names], events)
+                at = self._watermark(source, past, events)
+        for name in names:
+            if name in state.progress.parked:
+                continue
+            live = position >= present
+            behind[name] = position
+            if live:
+                del behind[name]
+                state.progress.live.add(name)
+            outputs += bus.announcement(name, source.id, tp.partition, at, live=live)
+        if not behind and state.past is not None:
+            await state.past.stop()
+            state.past = None
+        return [*outputs, Output(INPUTS.name, self._key(tp), state.progress.encode())]
+
+    async def _past(
+        self, tp: TopicPartition, state: Input, start: int, until: int
+    ) -> tuple[list[Record], int]:
+        """Records from `start`, before `until`, and the offset from which the next ones are to be read."""
+        if state.past is None:
+            state.past = consumer(self.settings)
+            await state.past.start()
+            state.past.assign([tp])
+        state.past.seek(tp, start)
+        fetched = await state.past.getmany(tp, timeout_ms=1_000, max_records=CATCH_UP_RECORDS)
+        records = [record for record in fetched.get(tp, []) if record.offset < until]
+        if len(records) < len(fetched.get(tp, [])):
+            return records, until
+        return records, min(until, await state.past.position(tp))
 
     async def _read(
-        self, source: Source, records: Sequence[Record], state: Input
+        self, source: Source, records: Sequence[Record], state: Input | None
     ) -> tuple[pl.DataFrame, list[Output]]:
-        """The events as a frame with `__time` and `__offset`; dead letters for what is none."""
+        """The events as a frame with the columns that combine wants; dead letters for what is none."""
         data = [record for record in records if record.value]
         values = [record.value for record in data]
-        frame, bad = decode(values, await self.codecs.of(values))
-        assert source.event_time is not None
-        time = pl.col(source.event_time)
-        offsets = pl.Series(OFFSET, [record.offset for record in data], dtype=pl.Int64)
-        if source.event_time in frame.columns:
-            without = frame.filter(time.is_null())[INDEX].to_list()
-            timeless = BadMessage("the event has no time", field=source.event_time, rule="event time")
-            bad += [(index, timeless) for index in without]
-            frame = frame.filter(time.is_not_null()).with_columns(
-                time.dt.epoch("ms").alias(TIME), offsets.gather(frame.filter(time.is_not_null())[INDEX])
-            )
-        else:
-            frame = frame.clear().with_columns(pl.lit(0, dtype=pl.Int64).alias(TIME), offsets.clear())
+        frame, bad = await self.codecs.events(source, values)
         missing = [field for field in source.fields if field.name not in frame.columns]
         frame = frame.with_columns(pl.lit(None, dtype=DTYPES[each.type]).alias(each.name) for each in missing)
+        assert source.event_time is not None
+        places = frame[INDEX]
+        frame = frame.with_columns(
+            pl.col(source.event_time).cast(pl.Datetime("ms", "UTC")).dt.epoch("ms").alias(TIME),
+            pl.Series(OFFSET, [record.offset for record in data], dtype=pl.Int64).gather(places),
+            pl.Series("__arrival", [record.timestamp for record in data], dtype=pl.Int64).gather(places),
+            pl.lit(records[0].partition, dtype=pl.Int32).alias(PARTITION),
+        )
+        ahead = pl.col(TIME) > pl.col("__arrival") + milliseconds(source.watermark.ahead)
+        good = pl.col(TIME).is_not_null() & ~ahead
+        usable = frame.filter(good)
+        if usable.height < frame.height:
+            for index, time in frame.filter(~good.fill_null(False)).select(INDEX, TIME).iter_rows():
+                bad.append((index, _timeless(source, time)))
+        if state is None:  # the past was counted and its dead letters were written when it was the present
+            return await self._judge(source, usable), []
         state.limit.count(len(data), len(bad))
-        return frame, [self._bury(source, data[index], error) for index, error in bad]
+        return await self._judge(source, usable), [
+            self._bury(source, data[index], error) for index, error in bad
+        ]
 
     def _bury(self, source: Source, record: Record, error: BadMessage) -> Output:
         letter = dead_letter(
@@ -110,18 +246,48 @@ class Combine:
             keys = await self.references.caught_up()
         return events.with_columns(verdicts(rules, keys))
 
-    def _partials(self, tp: TopicPartition, compiled: CompiledKpi, events: pl.DataFrame) -> list[Output]:
-        rows = partials(events, compiled)
-        headers = [
-            (KPI, compiled.name.encode()),
-            (SOURCE, compiled.source.id.encode()),
-            (PARTITION, str(tp.partition).encode()),
-        ]
-        key = f"{compiled.source.id}/{tp.partition}".encode()
-        return [
-            Output(PARTIALS.name, key, to_bytes(part), telemetry.inject(headers), target)
-            for target, part in split(rows, PARTIALS.partitions).items()
-        ]
+    def _combine(
+        self,
+        tp: TopicPartition,
+        source: Source,
+        state: Input,
+        kpis: Sequence[CompiledKpi],
+        events: pl.DataFrame,
+    ) -> list[Output]:
+        """Partial rows per shape; single events at once. A KPI that cannot be computed is parked."""
+        outputs: list[Output] = []
+        if events.is_empty():
+            return outputs
+        for group in by_shape(kpis):
+            try:
+                if group[0].scalar is not None:
+                    for compiled in group:
+                        outputs += self.publisher.single(compiled, chosen(events, compiled))
+                else:
+                    outputs += self._partials(tp, source, group, events)
+            except pl.exceptions.PolarsError as error:
+                outputs += self._park(tp, source, state, group, error)
+        return outputs
+
+    def _partials(
+        self, tp: TopicPartition, source: Source, group: Sequence[CompiledKpi], events: pl.DataFrame
+    ) -> Iterator[Output]:
+        rows = partials(events, group)
+        names = [compiled.name for compiled in group]
+        headers: Headers = telemetry.inject([])
+        for target, part in split(rows, PARTIALS.partitions).items():
+            yield bus.rows(names, source.id, tp.partition, part, target, headers)
+
+    def _park(
+        self, tp: TopicPartition, source: Source, state: Input, group: Sequence[CompiledKpi], error: Exception
+    ) -> Iterator[Output]:
+        reason = str(error).splitlines()[0]
+        for compiled in group:
+            log.error("a KPI is parked", extra={"fields": {"kpi": compiled.name, "error": reason}})
+            state.progress.live.discard(compiled.name)
+            state.progress.behind.pop(compiled.name, None)
+            state.progress.parked[compiled.name] = reason
+            yield from bus.announcement(compiled.name, source.id, tp.partition, None, live=False)
 
     def _watermark(self, source: Source, records: Sequence[Record], events: pl.DataFrame) -> int | None:
         """The latest of what was declared and what was seen, less the source's delay."""
@@ -131,17 +297,6 @@ class Combine:
             assert isinstance(newest, int)
             times.append(newest - milliseconds(source.watermark.delay))
         return max(times, default=None)
-
-    def _marks(self, tp: TopicPartition, source: Source, at: int | None, *, idle: bool) -> list[Output]:
-        """The partition's watermark, to every merge partition."""
-        headers = [
-            (SOURCE, source.id.encode()),
-            (PARTITION, str(tp.partition).encode()),
-            (AT, str(at if at is not None else "").encode()),
-            (IDLE, b"1" if idle else b"0"),
-        ]
-        key = f"{source.id}/{tp.partition}".encode()
-        return [Output(PARTIALS.name, key, b"", headers, target) for target in range(PARTIALS.partitions)]
 
     async def _silence(self, tp: TopicPartition, source: Source, state: Input) -> list[Output]:
         """A partition that is read to its end and silent for long no longer holds windows back."""
@@ -153,4 +308,13 @@ class Combine:
             state.heard = clock.monotonic()
             return []
         state.idle = True
-        return self._marks(tp, source, None, idle=True)
+        return bus.marks(source.id, tp.partition, None, idle=True, upto=end)
+
+
+def _timeless(source: Source, time: int | None) -> BadMessage:
+    if time is None:
+        return BadMessage("the event has no time", field=source.event_time, rule="event time")
+    return BadMessage(
+        "the event is later than its arrival: a clock runs ahead",
+        field=source.event_time, value=str(time), rule="watermark.ahead",
+    )  # fmt: skip

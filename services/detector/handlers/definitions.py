@@ -23,6 +23,8 @@ class Definitions:
         self.by_source: dict[str, list[CompiledKpi]] = {}
         self.rules: dict[str, list[CompiledRule]] = {}
         """Quality rules by source."""
+        self.over: dict[str, list[CompiledKpi]] = {}
+        """KPIs over others, by the id of each KPI that they are over."""
         self.signals: dict[str, list[RuleOnKpi]] = {}
         """Signal rules by KPI id."""
         self.parked: dict[str, str] = {}
@@ -37,9 +39,12 @@ class Definitions:
             return
         kpis = [compiled for kpi in self.catalog.kpis if (compiled := self._compile(kpi.id)) is not None]
         self.kpis = {compiled.name: compiled for compiled in kpis}
-        self.by_source = {}
+        self.by_source, self.over = {}, {}
         for compiled in kpis:
-            self.by_source.setdefault(compiled.source.id, []).append(compiled)
+            if compiled.source is not None:
+                self.by_source.setdefault(compiled.source.id, []).append(compiled)
+            for id in dict.fromkeys(compiled.kpi.over.values()):
+                self.over.setdefault(id, []).append(compiled)
         self.rules = {source.id: self._rules(source) for source in self.catalog.sources}
         self.signals = {
             each.kpi.id: [RuleOnKpi.of(each.kpi, each.version, rule) for rule in each.kpi.signals]
@@ -54,11 +59,9 @@ class Definitions:
         assert kpi is not None
         self.parked.pop(id, None)
         source = self.catalog.source(kpi.source or "")
-        if source is None:
-            self.parked[id] = f"there is no source {kpi.source}"
-            return None
+        references = [each for each in self.catalog.sources if each.reference]
         try:
-            return compile_kpi(kpi, self.catalog.version("kpi", id), source)
+            return compile_kpi(kpi, self.catalog.version("kpi", id), source, references)
         except DefinitionError as error:
             self.parked[id] = str(error)
             log.error("a KPI does not compile", extra={"fields": {"kpi": id, "error": str(error)}})

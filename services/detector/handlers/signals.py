@@ -45,6 +45,9 @@ class Signals:
         self.models[tp.partition] = models
         log.info("models restored", extra={"fields": {"partition": tp.partition, "series": len(models)}})
 
+    async def releasing(self, tp: TopicPartition) -> list[Output]:
+        return []
+
     async def revoked(self, tp: TopicPartition) -> None:
         self.models.pop(tp.partition, None)
         self.swept.pop(tp.partition, None)

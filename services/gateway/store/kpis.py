@@ -9,7 +9,7 @@ import asyncpg
 
 _COLUMNS = """
     kpi, kpi_version, series, series_key, window_start, window_end, value, count, revision, status, watermark,
-    completeness, assessed, suspect, worst, recorded_at
+    completeness, assessed, suspect, worst, measures, recorded_at
 """
 
 

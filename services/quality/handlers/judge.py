@@ -20,7 +20,7 @@ from libs.common.rules import CompiledRule, compile_rules, references_of, verdic
 from libs.common.settings import ServiceSettings
 from libs.common.stream.stored import Connection
 from libs.common.topics import EVENTS
-from libs.common.wire import INDEX, decode
+from libs.common.wire import INDEX
 from services.quality import store
 from services.quality.core.health import WEIGHTS
 from services.quality.core.incidents import Counts
@@ -73,7 +73,7 @@ class Judge:
             raise TryLater(f"the catalog does not say yet what {topic} is")
         data = [record for record in records if record.value]
         values = [record.value for record in data]
-        frame, bad = decode(values, await self.codecs.of(values))
+        frame, bad = await self.codecs.events(source, values)
         assert source.event_time is not None
         if source.event_time not in frame.columns:
             return [(data[index], error) for index, error in bad]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from libs.common.events import parse_series_key
 from services.detector.core.combine import partials
-from services.detector.core.merge import MergeState
+from services.detector.core.engine import new_state
 from services.detector.core.watermarks import Watermark
 from services.gateway.core.provenance import Found, compare, frame_of, in_ranges, late_in, taken
 from tests.unit.detector.test_engine import MINUTE, PARTITIONS, WINDOWS, Event, frame, kpi
@@ -36,7 +36,7 @@ class History:
 
     def __init__(self, window: dict[str, str]) -> None:
         self.compiled = kpi(window, lateness="3m")
-        self.state, self.watermark = MergeState(self.compiled), Watermark(PARTITIONS)
+        self.state, self.watermark, self.now = new_state(self.compiled), Watermark(PARTITIONS), 0
         self.events: dict[tuple[int, int], Event] = {}
         self.revisions: list[dict[str, Any]] = []
         self.late: list[dict[str, Any]] = []
@@ -48,7 +48,7 @@ class History:
             numbered = [(numbers[partition] + place, event) for place, event in enumerate(mine)]
             self.events |= {(partition, offset): event for offset, event in numbered}
             if mine:
-                rows = partials(frame(numbered), self.compiled).with_columns(partition=pl.lit(partition))
+                rows = partials(frame(numbered), [self.compiled]).with_columns(partition=pl.lit(partition))
                 self.late += [
                     {
                         "series_key": row["series_key"], "window_start": moment(row["start"]), "count": row["count"],
@@ -59,8 +59,8 @@ class History:
         for partition in range(PARTITIONS):
             times = [event.minute for event in events if event.partition == partition]
             self.watermark.advance(partition, max(times) * MINUTE if times else None, False)
-        self.revisions += self.state.emit(self.watermark.at, provisional=provisional).to_dicts()
-        self.state.forget(self.watermark.at)
+        self.now += 2_000 if provisional else 0
+        self.revisions += self.state.emit(self.watermark.at, self.now).to_dicts()
 
     def finish(self) -> None:
         for partition in range(PARTITIONS):

@@ -24,6 +24,7 @@ OBSERVATION_EXAMPLE = {
     "assessed": 29,
     "suspect": 3,
     "worst": "warning",
+    "measures": {"flights": 29.0},
     "recorded_at": "2026-11-24T10:00:01Z",
 }
 _POSITION = {"channel": "observations/cancellation_rate", "cursor": "eyJ2IjoxfQ"}
@@ -74,6 +75,8 @@ class ObservationItem(Answer):
     assessed: int
     suspect: int
     worst: Severity | None
+    measures: dict[str, float | None]
+    """Further values of the same window, by the names that the KPI gives them."""
     recorded_at: datetime
 
     model_config = example(**OBSERVATION_EXAMPLE)

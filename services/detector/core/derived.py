@@ -1,0 +1,119 @@
+"""Merge, for KPIs over KPIs: final values of the same window meet, the newest revision of each."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from libs.common.expressions import OFFSET, PARTITION, TIME
+from services.detector.core.definitions import CompiledKpi
+from services.detector.core.merge import Scalars, Snapshot, observations
+from services.detector.core.published import KEYS, SCHEMA, Published
+
+CONTENT: dict[str, pl.DataType | type[pl.DataType]] = {
+    "series_key": pl.String, "start": pl.Int64, "stop": pl.Int64, "input": pl.String, "member": pl.String,
+    "revision": pl.Int32, "status": pl.String, "value": pl.Float64, "count": pl.Int64, "assessed": pl.Int64,
+    "suspect": pl.Int64, "worst": pl.UInt8, "schema_ids": pl.List(pl.Int64),
+}  # fmt: skip
+"""A value of an input: `input` is its name here, `member` the input's series. Of each the newest revision is kept."""
+
+
+def contributions(compiled: CompiledKpi, input_id: str, due: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
+    """What emitted values (`observations`) of an input give to a KPI over it. `keys`: its series of each of them."""
+    names = [name for name, id in compiled.kpi.over.items() if id == input_id]
+    rows = due.rename({"series_key": "member"}).with_columns(keys.alias("series_key"))
+    rows = rows.filter(pl.col("status") != "provisional")
+    return pl.concat([rows.with_columns(pl.lit(name).alias("input")).select(list(CONTENT)) for name in names])
+
+
+class Derived:
+    """The state of a KPI over others in one merge partition."""
+
+    def __init__(self, compiled: CompiledKpi) -> None:
+        self.compiled = compiled
+        self.content = pl.DataFrame(schema=CONTENT)
+        self.published = Published()
+        self.emitted_to: int | None = None
+        self.revised: list[pl.DataFrame] = []
+
+    def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
+        late = partials.clear()
+        if watermark is not None:
+            closed = pl.col("stop") + self.compiled.lateness <= watermark
+            late, partials = partials.filter(closed), partials.filter(~closed)
+        if self.emitted_to is not None:
+            again = partials.filter(pl.col("stop") <= self.emitted_to)
+            self.revised.append(again.select("series_key", "start", "stop"))
+        places = ["series_key", "start", "input", "member"]
+        rows = pl.concat([self.content, partials.select(self.content.columns)])
+        self.content = rows.sort("revision").unique(places, keep="last", maintain_order=True)
+        return late
+
+    def emit(self, watermark: int | None, now: int) -> pl.DataFrame:
+        due = [each for each in self.revised if each.height]
+        self.revised = []
+        if watermark is not None and (self.emitted_to is None or watermark > self.emitted_to):
+            passed = pl.col("stop") <= watermark
+            if self.emitted_to is not None:
+                passed = passed & (pl.col("stop") > self.emitted_to)
+            due.append(self.content.filter(passed).select("series_key", "start", "stop"))
+            self.emitted_to = watermark
+        out = pl.DataFrame(schema=observations(self.compiled))
+        pairs = pl.concat(due).unique() if due else pl.DataFrame()
+        if pairs.height:
+            out = self._values(pairs).select(out.columns).sort("start", "series_key")
+        if watermark is not None:
+            closed = watermark - self.compiled.lateness
+            self.content = self.content.filter(pl.col("stop") > closed)
+            self.published.forget(closed)
+        return out
+
+    def _values(self, pairs: pl.DataFrame) -> pl.DataFrame:
+        members = self.content.join(pairs, on=KEYS, how="semi")
+        given = pl.col("status") != "retracted"
+        inputs = [
+            pl.when(given & (pl.col("input") == name)).then(pl.col("value")).alias(name)
+            for name in self.compiled.kpi.over
+        ]
+        members = members.with_columns(inputs).with_columns(
+            pl.col("start").alias(TIME), pl.lit(0).alias(PARTITION), pl.lit(0).alias(OFFSET), __given=given
+        )
+        states = [partial.of_events() for partial in self.compiled.states.values()]
+        merged = members.group_by(KEYS).agg(
+            pl.col("stop").first(),
+            pl.col("count", "assessed", "suspect").sum(),
+            pl.col("worst").max(),
+            pl.col("schema_ids").explode().unique().drop_nulls().sort(),
+            pl.col("__given").any(),
+            *states,
+        )
+        schema = observations(self.compiled)
+        status = pl.when("__given").then(pl.lit("final")).otherwise(pl.lit("retracted")).alias("status")
+        return self.published.next(
+            merged.with_columns(
+                status,
+                pl.lit([], dtype=schema["offsets"]).alias("offsets"),
+                *self.compiled.finals(),
+            )
+        )
+
+    # --- recovery ----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[Scalars, Snapshot]:
+        return {"emitted_to": self.emitted_to}, {"rows": self.content, "published": self.published.windows}
+
+    def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None:
+        self.emitted_to = scalars["emitted_to"]
+        self.content, self.published.windows = frames["rows"], frames["published"].select(list(SCHEMA))
+
+    @property
+    def open_windows(self) -> int:
+        ahead = pl.lit(True) if self.emitted_to is None else pl.col("stop") > self.emitted_to
+        return self.content.filter(ahead).select(KEYS).n_unique()
+
+    @property
+    def rows(self) -> int:
+        return self.content.height
+
+    @property
+    def size(self) -> int:
+        return int(self.content.estimated_size() + self.published.windows.estimated_size())

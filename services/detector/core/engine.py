@@ -1,0 +1,246 @@
+"""The engine of one merge partition: every KPI's state, and the watermarks that move them. Pure.
+
+A step takes partial rows, then marks, then emits what is due. The state is a function of the steps alone, so a snapshot
+and the steps since are all that recovery needs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from services.detector.core.definitions import CompiledKpi
+from services.detector.core.derived import Derived
+from services.detector.core.merge import MergeState, Panes
+from services.detector.core.sessions import Sessions
+from services.detector.core.watermarks import Watermark
+from services.detector.core.windows import Each, Session
+
+INPUT = "kpi:"
+"""Before the id of a KPI: the name of its emitted values as a source of KPIs over it."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Partial rows of one input partition, for the KPIs named (`id@version`)."""
+
+    kpis: tuple[str, ...]
+    partition: int
+    frame: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The watermark of an input partition of a source, in ms; None: as before."""
+
+    source: str
+    partition: int
+    at: int | None
+    idle: bool
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """How far an input partition has been combined for one KPI.
+
+    `live`: it takes part in the source's marks from now on. Until then it catches up, and has marks of its own.
+    """
+
+    kpi: str
+    partition: int
+    at: int | None
+    live: bool
+
+
+@dataclass(frozen=True)
+class Emission:
+    """What one step brought for one KPI."""
+
+    compiled: CompiledKpi
+    late: pl.DataFrame
+    due: pl.DataFrame
+    watermark: int | None
+    marks: tuple[int | None, ...]
+    """Of the input partitions."""
+    moved: bool
+    """The watermark is further than before."""
+
+
+@dataclass
+class Track:
+    """The watermark of one KPI over the partitions of its source, and which of them are live."""
+
+    watermark: Watermark
+    live: set[int] = field(default_factory=set)
+
+
+def new_state(compiled: CompiledKpi) -> MergeState:
+    if compiled.source is None:
+        return Derived(compiled)
+    return Sessions(compiled) if isinstance(compiled.windows, Session) else Panes(compiled)
+
+
+class Engine:
+    """`inputs`: merge partitions, which are what a KPI over KPIs has as input partitions."""
+
+    def __init__(self, inputs: int) -> None:
+        self.inputs = inputs
+        self.states: dict[str, MergeState] = {}
+        self.tracks: dict[str, Track] = {}
+        self.marks: dict[str, Watermark] = {}
+        self.parked: dict[str, str] = {}
+        """KPI → what went wrong; it is left alone until it is defined anew."""
+
+    def define(self, kpis: Mapping[str, CompiledKpi]) -> None:
+        """These are in force: states for new ones, none for those that are gone."""
+        for name in self.states.keys() - kpis.keys():
+            del self.states[name], self.tracks[name]
+        self.parked = {name: text for name, text in self.parked.items() if name in kpis}
+        for name, compiled in kpis.items():
+            if name not in self.states and not isinstance(compiled.windows, Each):
+                self.states[name] = new_state(compiled)
+                self.tracks[name] = Track(Watermark(compiled.source.partitions if compiled.source else 0))
+
+    def step(
+        self, rows: Iterable[Rows], marks: Iterable[Mark], announced: Iterable[Announcement], now: int
+    ) -> list[Emission]:
+        """Take a batch in; `now` in ms decides which values in progress are due."""
+        before = {name: self.watermark(name) for name in self.states}
+        late = self._add(rows, before)
+        for mark in marks:
+            self._mark(mark)
+        for each in announced:
+            self._announce(each)
+        return [
+            emission
+            for name in list(self.states)
+            if (emission := self._emit(name, late.get(name), before[name], now)) is not None
+        ]
+
+    def _add(self, rows: Iterable[Rows], watermarks: Mapping[str, int | None]) -> dict[str, pl.DataFrame]:
+        late: dict[str, list[pl.DataFrame]] = {}
+        for each in rows:
+            frame = each.frame.with_columns(pl.lit(each.partition, dtype=pl.Int32).alias("partition"))
+            for name in each.kpis:
+                state = self.states.get(name)
+                if state is None or name in self.parked:
+                    continue
+                try:
+                    late.setdefault(name, []).append(state.add(frame, watermarks[name]))
+                except pl.exceptions.PolarsError as error:
+                    self.park(name, error)
+        return {name: pl.concat(frames, how="diagonal") for name, frames in late.items()}
+
+    def _mark(self, mark: Mark) -> None:
+        watermark = self.marks.get(mark.source)
+        if watermark is None:
+            watermark = self.marks[mark.source] = Watermark(self._partitions(mark))
+        watermark.advance(mark.partition, mark.at, mark.idle)
+        for name, track in self.tracks.items():
+            source = self.states[name].compiled.source
+            if source is not None and source.id == mark.source and mark.partition in track.live:
+                track.watermark.advance(mark.partition, mark.at, mark.idle)
+
+    def _partitions(self, mark: Mark) -> int:
+        if mark.source.startswith(INPUT):
+            return self.inputs
+        sources = [each.compiled.source for each in self.states.values()]
+        known = next((each.partitions for each in sources if each is not None and each.id == mark.source), 0)
+        return max(known, mark.partition + 1)
+
+    def _announce(self, each: Announcement) -> None:
+        track = self.tracks.get(each.kpi)
+        if track is None:
+            return
+        track.live.add(each.partition) if each.live else track.live.discard(each.partition)
+        track.watermark.advance(each.partition, each.at, False)
+        source = self.states[each.kpi].compiled.source
+        if each.live and source is not None and source.id in self.marks:
+            known = self.marks[source.id].marks.get(each.partition)
+            if known is not None:
+                track.watermark.advance(each.partition, known.at, known.idle)
+
+    def watermark(self, name: str) -> int | None:
+        """Up to when a KPI has all it will have in time."""
+        inputs = self._inputs(name)
+        if inputs is None:
+            return self.tracks[name].watermark.at
+        times = [each.at if each is not None else None for each in inputs]
+        return None if None in times or not times else min(at for at in times if at is not None)
+
+    def _inputs(self, name: str) -> list[Watermark | None] | None:
+        compiled = self.states[name].compiled
+        if compiled.source is not None:
+            return None
+        return [self.marks.get(f"{INPUT}{id}") for id in compiled.kpi.over.values()]
+
+    def held_by(self, name: str) -> str | None:
+        """The input that holds back a KPI over others."""
+        waiting = {id: self.marks.get(f"{INPUT}{id}") for id in self.states[name].compiled.kpi.over.values()}
+        times = {id: -(2**62) if each is None or each.at is None else each.at for id, each in waiting.items()}
+        return min(times, key=lambda id: times[id], default=None)
+
+    def marks_of(self, name: str) -> tuple[int | None, ...]:
+        """The watermark of each input partition."""
+        watermarks = self._inputs(name)
+        if watermarks is None:
+            watermarks = [self.tracks[name].watermark]
+        return tuple(
+            each.marks[number].at if each is not None and number in each.marks else None
+            for each in watermarks
+            for number in range(each.partitions if each is not None else 1)
+        )
+
+    def _emit(self, name: str, late: pl.DataFrame | None, before: int | None, now: int) -> Emission | None:
+        state = self.states[name]
+        if name in self.parked:
+            return None
+        at = self.watermark(name)
+        try:
+            due = state.emit(at, now)
+        except pl.exceptions.PolarsError as error:
+            self.park(name, error)
+            return None
+        moved = at != before
+        if due.is_empty() and not moved and (late is None or late.is_empty()):
+            return None
+        nothing = pl.DataFrame() if late is None else late
+        return Emission(state.compiled, nothing, due, at, self.marks_of(name), moved)
+
+    def park(self, name: str, error: Exception) -> None:
+        """Leave a KPI alone that cannot be computed; the others go on."""
+        self.parked[name] = str(error).splitlines()[0]
+        self.states[name] = new_state(self.states[name].compiled)
+
+    # --- recovery ----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[tuple[str, str], pl.DataFrame]]:
+        """Everything: a JSON value, and frames by KPI and name."""
+        frames: dict[tuple[str, str], pl.DataFrame] = {}
+        kpis: dict[str, Any] = {}
+        for name, state in self.states.items():
+            scalars, content = state.snapshot()
+            track = self.tracks[name]
+            kpis[name] = {"state": scalars, "track": track.watermark.snapshot(), "live": sorted(track.live)}
+            frames |= {(name, part): frame for part, frame in content.items()}
+        marks = {source: each.snapshot() for source, each in self.marks.items()}
+        return {"kpis": kpis, "marks": marks, "parked": self.parked}, frames
+
+    def restore(self, value: Mapping[str, Any], frames: Mapping[tuple[str, str], pl.DataFrame]) -> None:
+        """Take a snapshot back; of KPIs that are not defined any more, nothing."""
+        self.marks = {source: Watermark.resume(each) for source, each in value["marks"].items()}
+        self.parked = {name: text for name, text in value["parked"].items() if name in self.states}
+        for name, kept in value["kpis"].items():
+            if name in self.states:
+                mine = {part: frame for (kpi, part), frame in frames.items() if kpi == name}
+                self.states[name].restore(kept["state"], mine)
+                self.tracks[name] = Track(Watermark.resume(kept["track"]), set(kept["live"]))
+
+
+def completeness(stops: pl.Series, marks: Sequence[int | None]) -> pl.Series:
+    """For each window end: the share of input partitions whose watermark has passed it."""
+    if not marks:
+        return pl.repeat(None, len(stops), dtype=pl.Float64, eager=True)
+    passed = sum((stops <= mark).cast(pl.Float64) for mark in marks if mark is not None)
+    return pl.Series([0.0] * len(stops)) if isinstance(passed, int) else passed / len(marks)

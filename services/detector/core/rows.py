@@ -1,0 +1,92 @@
+"""Partial rows: the aggregates of a series, pane and input partition, as they came and as they were merged."""
+
+import polars as pl
+
+from services.detector.core.definitions import CompiledKpi
+
+ROWS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "series_key": pl.String, "start": pl.Int64, "count": pl.Int64, "assessed": pl.Int64, "suspect": pl.Int64,
+    "worst": pl.UInt8, "first": pl.Int64, "end": pl.Int64, "schema_ids": pl.List(pl.Int64), "partition": pl.Int32,
+}  # fmt: skip
+"""The columns of a partial row beside its KPI's states."""
+
+OFFSETS = pl.List(pl.Struct({"partition": pl.Int32, "first": pl.Int64, "last": pl.Int64}))
+
+MERGE_FROM = 8_192
+"""Rows not yet merged that are not worth merging."""
+
+
+def merging(compiled: CompiledKpi) -> list[pl.Expr]:
+    """For a group-by over partial rows: the partial row of all of them, but for its keys."""
+    return [pl.col("first").min(), pl.col("end").max(), *_combined(compiled)]
+
+
+def _combined(compiled: CompiledKpi) -> list[pl.Expr]:
+    return [
+        pl.col("count", "assessed", "suspect").sum(),
+        pl.col("worst").max(),
+        pl.col("schema_ids").explode().unique().sort(),
+        *compiled.merge(),
+    ]
+
+
+def values(compiled: CompiledKpi, members: pl.DataFrame) -> pl.DataFrame:
+    """The merged value of each window: partial rows grouped by `series_key` and `window`.
+
+    Result: the keys, count, assessed, suspect, worst, schema_ids, offsets (a range per input partition), value and
+    the measures.
+    """
+    keys = ["series_key", "window"]
+    parts = members.group_by(*keys, "partition").agg(merging(compiled))
+    span = pl.struct("partition", "first", pl.col("end").alias("last")).sort_by("partition").alias("offsets")
+    merged = parts.group_by(keys).agg(span, *_combined(compiled))
+    names = ["count", "assessed", "suspect", "worst", "schema_ids", "offsets"]
+    return merged.select(*keys, *names, *compiled.finals())
+
+
+class Rows:
+    """Partial rows in two tiers: `merged`, one per series, pane and partition, and what came since.
+
+    Merged anew whenever what came is half as much as what is there, so that a row is merged a few times in its
+    life, however many batches come (O'Neil et al., The Log-Structured Merge-Tree, 1996).
+    """
+
+    def __init__(self, compiled: CompiledKpi) -> None:
+        self.compiled = compiled
+        schema = {**ROWS, **{name: partial.dtype for name, partial in compiled.states.items()}}
+        self.merged = pl.DataFrame(schema=schema)
+        self.fresh: list[pl.DataFrame] = []
+        self.waiting = 0
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Columns as in `merged`, in any order."""
+        self.fresh.append(rows.select(self.merged.columns))
+        self.waiting += rows.height
+        if self.waiting > max(MERGE_FROM, self.merged.height // 2):
+            self.merge()
+
+    def merge(self) -> None:
+        if self.fresh:
+            rows = pl.concat([self.merged, *self.fresh])
+            keys = ["series_key", "start", "partition"]
+            self.merged = rows.group_by(keys).agg(merging(self.compiled)).select(self.merged.columns)
+            self.fresh, self.waiting = [], 0
+
+    def where(self, condition: pl.Expr) -> pl.DataFrame:
+        """The rows that satisfy a condition; several may be of one series, pane and partition."""
+        return pl.concat([each.filter(condition) for each in (self.merged, *self.fresh)])
+
+    def keep(self, condition: pl.Expr) -> None:
+        """Forget the others."""
+        self.merged = self.merged.filter(condition)
+        self.fresh = [kept for each in self.fresh if (kept := each.filter(condition)).height]
+        self.waiting = sum(each.height for each in self.fresh)
+
+    @property
+    def height(self) -> int:
+        return self.merged.height + self.waiting
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(sum(each.estimated_size() for each in (self.merged, *self.fresh)))

@@ -1,0 +1,167 @@
+"""Merge, for sessions: windows whose bounds come of the events and move as more come."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from services.detector.core.definitions import CompiledKpi
+from services.detector.core.merge import Scalars, Snapshot, observations
+from services.detector.core.rows import ROWS, merging, values
+from services.detector.core.windows import Session
+
+WINDOWS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "series_key": pl.String, "start": pl.Int64, "stop": pl.Int64, "revision": pl.Int32, "final": pl.Boolean,
+    "dirty": pl.Boolean,
+}  # fmt: skip
+"""`dirty`: changed since it was last published. Revision 0: never published."""
+
+
+class Sessions:
+    """Rows are runs of events; runs less than a gap apart are one session, whichever batch they came in.
+
+    A session that a late event joins to an earlier one is withdrawn (`retracted`) under its own start, and the joined
+    one is published anew. A session takes events until the watermark is `lateness` past its end.
+    """
+
+    def __init__(self, compiled: CompiledKpi) -> None:
+        assert isinstance(compiled.windows, Session)
+        self.compiled, self.gap = compiled, compiled.windows.gap
+        states = {name: partial.dtype for name, partial in compiled.states.items()}
+        schema = {**ROWS, "last": pl.Int64, **states, "session": pl.Int64}
+        self.content = pl.DataFrame(schema=schema)
+        """One row per series, session and partition; `session`: its start."""
+        self.windows = pl.DataFrame(schema=WINDOWS)
+        self.withdrawn = self.windows.clear()
+        self.emitted_to: int | None = None
+        self.early_at = 0
+
+    def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
+        rows = partials.with_columns(session=pl.lit(None, dtype=pl.Int64)).select(self.content.columns)
+        hit = pl.col("series_key").is_in(rows["series_key"].unique().implode())
+        joined = self._joined(pl.concat([self.content.filter(hit), rows]), self.content.filter(hit).height)
+        late = joined.clear()
+        if watermark is not None:
+            closed = (pl.col("stop") + self.compiled.lateness <= watermark) & pl.col("all_new")
+            late, joined = joined.filter(closed), joined.filter(~closed)
+        sessions = joined.group_by("series_key", pl.col("session").alias("start")).agg(
+            pl.col("stop").first(), pl.col("changed").any()
+        )
+        self.content = pl.concat(
+            [self.content.filter(~hit), self._merged(joined.select(self.content.columns))]
+        )
+        self._note(hit, sessions)
+        return late.select(self.content.columns)
+
+    def _joined(self, rows: pl.DataFrame, known: int) -> pl.DataFrame:
+        """Rows with their session, its stop, and whether it has new rows, or only such. The first `known` are old."""
+        reach = pl.col("last").cum_max().shift(1).over("series_key")
+        run = ["series_key", "run"]
+        return (
+            rows.with_row_index("place")
+            .with_columns(new=pl.col("place") >= known)
+            .sort("series_key", "start", "place")
+            .with_columns(
+                run=(pl.col("start") - reach >= self.gap).fill_null(True).cum_sum().over("series_key")
+            )
+            .with_columns(
+                pl.col("start").min().over(run).alias("session"),
+                (pl.col("last").max().over(run) + self.gap).alias("stop"),
+                pl.col("new").any().over(run).alias("changed"),
+                pl.col("new").all().over(run).alias("all_new"),
+            )
+        )
+
+    def _merged(self, rows: pl.DataFrame) -> pl.DataFrame:
+        bounds = [pl.col("start").min(), pl.col("last").max()]
+        keys = ["series_key", "session", "partition"]
+        return rows.group_by(keys).agg(*bounds, *merging(self.compiled)).select(self.content.columns)
+
+    def _note(self, hit: pl.Expr, sessions: pl.DataFrame) -> None:
+        """Take the sessions of the series that were hit into the windows; note those that are no more."""
+        before = self.windows.filter(hit)
+        keys = ["series_key", "start"]
+        after = sessions.join(before.drop("stop"), on=keys, how="left").select(
+            *keys,
+            "stop",
+            pl.col("revision").fill_null(0),
+            pl.col("final").fill_null(False) & ~pl.col("changed"),
+            (pl.col("dirty").fill_null(False) | pl.col("changed")).alias("dirty"),
+        )
+        absorbed = before.join(sessions, on=keys, how="anti").filter(pl.col("revision") > 0)
+        self.withdrawn = pl.concat([self.withdrawn, absorbed])
+        self.windows = pl.concat([self.windows.filter(~hit), after])
+
+    def emit(self, watermark: int | None, now: int) -> pl.DataFrame:
+        passed = pl.lit(False) if watermark is None else pl.col("stop") <= watermark
+        wanted = passed & (pl.col("dirty") | ~pl.col("final"))
+        early = self.compiled.kpi.early_seconds
+        if early is not None and now - self.early_at >= early * 1000 and self.windows["dirty"].any():
+            self.early_at, wanted = now, wanted | pl.col("dirty")
+        due = self.windows.filter(wanted)
+        found = [self._withdrawn()]
+        if due.height:
+            due = due.with_columns(
+                pl.col("revision") + 1, passed.alias("final"), pl.lit(False).alias("dirty")
+            )
+            self.windows = self.windows.update(due, on=["series_key", "start"])
+            status = pl.when("final").then(pl.lit("final")).otherwise(pl.lit("provisional")).alias("status")
+            found.append(due.with_columns(status).join(self._values(due), on=["series_key", "start"]))
+        self.emitted_to = watermark
+        self._forget(watermark)
+        columns = list(observations(self.compiled))
+        return pl.concat([each.select(columns) for each in found]).sort(
+            "start", "series_key", maintain_order=True
+        )
+
+    def _values(self, due: pl.DataFrame) -> pl.DataFrame:
+        members = self.content.rename({"session": "window"}).join(
+            due.select("series_key", pl.col("start").alias("window")), on=["series_key", "window"], how="semi"
+        )
+        return values(self.compiled, members).rename({"window": "start"})
+
+    def _withdrawn(self) -> pl.DataFrame:
+        """Sessions that another one took in: their own value no longer holds."""
+        gone, self.withdrawn = self.withdrawn, self.withdrawn.clear()
+        schema = observations(self.compiled)
+        zero = [pl.lit(0, dtype=pl.Int64).alias(name) for name in ("count", "assessed", "suspect")]
+        none = [pl.lit([], dtype=schema[name]).alias(name) for name in ("schema_ids", "offsets")]
+        null = [
+            pl.lit(None, dtype=kind).alias(name)
+            for name, kind in schema.items()
+            if name in ("worst", "value") or name.startswith("measure:")
+        ]
+        return gone.with_columns(
+            pl.col("revision") + 1, pl.lit("retracted").alias("status"), *zero, *none, *null
+        ).select(list(schema))
+
+    def _forget(self, watermark: int | None) -> None:
+        if watermark is None:
+            return
+        closed = pl.col("stop") + self.compiled.lateness <= watermark
+        gone = self.windows.filter(closed)
+        if gone.height:
+            ended = gone.select("series_key", pl.col("start").alias("session"))
+            self.windows = self.windows.filter(~closed)
+            self.content = self.content.join(ended, on=["series_key", "session"], how="anti")
+
+    # --- recovery ----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[Scalars, Snapshot]:
+        frames = {"rows": self.content, "windows": self.windows}
+        return {"emitted_to": self.emitted_to, "early_at": self.early_at}, frames
+
+    def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None:
+        self.emitted_to, self.early_at = scalars["emitted_to"], scalars["early_at"] or 0
+        self.content, self.windows = frames["rows"], frames["windows"]
+
+    @property
+    def open_windows(self) -> int:
+        return int((~self.windows["final"]).sum())
+
+    @property
+    def rows(self) -> int:
+        return self.content.height
+
+    @property
+    def size(self) -> int:
+        return int(self.content.estimated_size() + self.windows.estimated_size())

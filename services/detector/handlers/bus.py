@@ -1,0 +1,69 @@
+"""What `detector.partials` carries: partial rows, watermarks and announcements, told apart by their headers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from libs.common.kafka import Headers, Record
+from libs.common.stream import Output
+from libs.common.topics import PARTIALS
+from services.detector.core.engine import Announcement, Mark, Rows
+from services.detector.handlers.statelog import from_bytes, to_bytes
+
+KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO = (
+    "sx-kpis", "sx-source", "sx-partition", "sx-at", "sx-idle", "sx-live", "sx-upto",
+)  # fmt: skip
+
+
+def rows(
+    kpis: Sequence[str], source: str, partition: int, frame: pl.DataFrame, target: int, more: Headers
+) -> Output:
+    headers: Headers = [
+        (KPIS, ",".join(kpis).encode()), (SOURCE, source.encode()), (PARTITION, str(partition).encode()), *more,
+    ]  # fmt: skip
+    return Output(PARTIALS.name, f"{source}/{partition}".encode(), to_bytes(frame), headers, target)
+
+
+def marks(source: str, partition: int, at: int | None, *, idle: bool, upto: int) -> list[Output]:
+    """The partition's watermark, to every merge partition. `upto`: the next offset of the source's partition."""
+    headers: Headers = [
+        (SOURCE, source.encode()), (PARTITION, str(partition).encode()), (AT, _number(at)),
+        (IDLE, b"1" if idle else b"0"), (UPTO, str(upto).encode()),
+    ]  # fmt: skip
+    return _to_all(f"{source}/{partition}", headers)
+
+
+def announcement(kpi: str, source: str, partition: int, at: int | None, *, live: bool) -> list[Output]:
+    """How far the partition was combined for one KPI, to every merge partition."""
+    headers: Headers = [
+        (KPIS, kpi.encode()), (SOURCE, source.encode()), (PARTITION, str(partition).encode()), (AT, _number(at)),
+        (LIVE, b"1" if live else b"0"),
+    ]  # fmt: skip
+    return _to_all(f"{source}/{partition}", headers)
+
+
+def _to_all(key: str, headers: Headers) -> list[Output]:
+    return [
+        Output(PARTIALS.name, key.encode(), b"", headers, target) for target in range(PARTIALS.partitions)
+    ]
+
+
+def _number(at: int | None) -> bytes:
+    return b"" if at is None else str(at).encode()
+
+
+def read(records: Sequence[Record]) -> tuple[list[Rows], list[Mark], list[Announcement]]:
+    found: tuple[list[Rows], list[Mark], list[Announcement]] = ([], [], [])
+    for record in records:
+        headers: dict[str, Any] = dict(record.headers)
+        partition = int(headers[PARTITION])
+        at = int(headers[AT]) if headers.get(AT) else None
+        if record.value:
+            kpis = tuple(headers[KPIS].decode().split(","))
+            found[0].append(Rows(kpis, partition, from_bytes(record.value)))
+        elif LIVE in headers:
+            found[2].append(Announcement(headers[KPIS].decode(), partition, at, headers[LIVE] == b"1"))
+        else:
+            found[1].append(Mark(headers[SOURCE].decode(), partition, at, headers[IDLE] == b"1"))
+    return found

@@ -1,0 +1,84 @@
+"""Emitted values → records of `kpi.observations`, and what KPIs over them are to know."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from libs.common import clock, telemetry
+from libs.common.events import parse_series_key, series_key
+from libs.common.expressions import OFFSET, PARTITION, TIME
+from libs.common.stream import Output
+from libs.common.topics import OBSERVATIONS, PARTIALS
+from services.detector.core.combine import series_keys, split
+from services.detector.core.definitions import CompiledKpi
+from services.detector.core.derived import contributions
+from services.detector.core.engine import INPUT, Emission, completeness
+from services.detector.core.merge import observations
+from services.detector.core.publish import Envelope, encode
+from services.detector.handlers import bus
+
+
+class Publisher:
+    """`schema_id`: of `OBSERVATION_SCHEMA` in the registry."""
+
+    def __init__(self, schema_id: int) -> None:
+        self.schema_id = schema_id
+
+    def emission(self, emission: Emission) -> Iterator[Output]:
+        """The records of one step's values of a KPI."""
+        shares = completeness(emission.due["stop"], emission.marks)
+        yield from self._records(emission.compiled, emission.due, shares, emission.watermark)
+
+    def single(self, compiled: CompiledKpi, events: pl.DataFrame) -> Iterator[Output]:
+        """A record for each event of a KPI that has no windows: window_start = window_end = the event's time.
+
+        The revision follows the offset, so that of two events of a series at one moment the later one is the newer.
+        """
+        assert compiled.scalar is not None
+        number = compiled.scalar.cast(pl.Float64)
+        offset = pl.col(OFFSET)
+        due = events.with_columns(
+            series_keys(events, compiled.kpi.by),
+            pl.col(TIME).alias("start"),
+            pl.col(TIME).alias("stop"),
+            (offset % 2**31 + 1).cast(pl.Int32).alias("revision"),
+            pl.lit("final").alias("status"),
+            pl.lit(1, dtype=pl.Int64).alias("count"),
+            pl.col("assessed", "suspect").cast(pl.Int64),
+            pl.concat_list(pl.col("__schema_id")).alias("schema_ids"),
+            pl.concat_list(
+                pl.struct(pl.col(PARTITION).alias("partition"), offset.alias("first"), offset.alias("last"))
+            ).alias("offsets"),
+            pl.when(number.is_finite()).then(number).alias("value"),
+        ).select(list(observations(compiled)))
+        return self._records(compiled, due, pl.Series([1.0] * due.height), None)
+
+    def _records(
+        self, compiled: CompiledKpi, due: pl.DataFrame, shares: pl.Series, watermark: int | None
+    ) -> Iterator[Output]:
+        trace = dict(telemetry.inject()).get("traceparent")
+        now = int(clock.now().timestamp() * 1000)
+        envelope = Envelope(self.schema_id, watermark, now, trace.decode() if trace else None)
+        for key, value in encode(compiled, due, shares, envelope):
+            yield Output(OBSERVATIONS.name, key, value)
+
+    def onward(self, emission: Emission, over: list[CompiledKpi], number: int) -> Iterator[Output]:
+        """To KPIs over this one: its final values, then how far merge partition `number` has got with it."""
+        source = f"{INPUT}{emission.compiled.kpi.id}"
+        for compiled in over:
+            keys = _keys(compiled, emission.due["series_key"])
+            frame = contributions(compiled, emission.compiled.kpi.id, emission.due, keys)
+            for target, part in split(frame, PARTIALS.partitions).items():
+                yield bus.rows([compiled.name], source, number, part, target, telemetry.inject([]))
+        if over and emission.moved:
+            yield from bus.marks(source, number, emission.watermark, idle=False, upto=0)
+
+
+def _keys(compiled: CompiledKpi, members: pl.Series) -> pl.Series:
+    """The series of a KPI over others that each series of an input belongs to."""
+    names = compiled.kpi.by
+    kept = {
+        member: series_key({name: value for name, value in parse_series_key(member).items() if name in names})
+        for member in members.unique().to_list()
+    }
+    return members.replace_strict(kept, return_dtype=pl.String) if kept else members

@@ -1,0 +1,145 @@
+"""The log of a merge partition: its steps, and now and then a snapshot. What recovery reads.
+
+Each step is one record in the transaction of its output. A snapshot goes into the transaction of the step that it
+contains; what lies before it is then deleted (write-ahead log and checkpoint: Gray and Reuter, Transaction Processing,
+1993, chapter 11). So a commit costs one small record, however large the state is.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from libs.common.kafka import read_all
+from libs.common.settings import ServiceSettings
+from libs.common.stream import Output
+from libs.common.topics import STATE
+
+log = logging.getLogger(__name__)
+
+STEP, SNAPSHOT, PART = b"step", b"snapshot", b"part"
+PART_BYTES = 2 * 1024 * 1024
+"""About as much of a frame as one record holds."""
+FIRST_BYTES = 8 * 1024 * 1024
+"""So many bytes of partial rows must have been taken in since the last snapshot for another one …"""
+MOST_STEPS = 5_000
+"""… or so many steps."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The partial rows up to the offset `to` were taken in at the moment `now` (ms)."""
+
+    number: int
+    to: int
+    now: int
+
+
+@dataclass
+class Restored:
+    """What the log holds. `fault`: why it cannot be used; the state must then be made anew from the events."""
+
+    value: Mapping[str, Any] | None = None
+    frames: dict[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
+    snapshot_at: Step = Step(0, 0, 0)
+    steps: list[Step] = field(default_factory=list)
+    fault: str | None = None
+
+    @property
+    def last(self) -> Step:
+        return self.steps[-1] if self.steps else self.snapshot_at
+
+
+class StateLog:
+    """Writes one partition's log."""
+
+    def __init__(self, partition: int, last: Step) -> None:
+        self.partition, self.last = partition, last
+        self.steps = 0
+        self.taken = 0
+        """Bytes of partial rows since the last snapshot."""
+        self.size = 0
+        """Bytes of the last snapshot."""
+
+    def step(self, to: int, now: int, taken: int) -> Output:
+        self.last = Step(self.last.number + 1, to, now)
+        self.steps, self.taken = self.steps + 1, self.taken + taken
+        value = json.dumps([self.last.number, to, now]).encode()
+        return Output(STATE.name, STEP, value, partition=self.partition)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether recovery would read so much that a snapshot is worth its writing."""
+        return self.steps >= MOST_STEPS or self.taken > max(FIRST_BYTES, self.size)
+
+    def snapshot(
+        self, value: Mapping[str, Any], frames: Mapping[tuple[str, str], pl.DataFrame]
+    ) -> list[Output]:
+        """To be written after the step that it contains, in the same transaction."""
+        parts = [
+            Output(STATE.name, PART, blob, [("kpi", kpi.encode()), ("frame", name.encode())], self.partition)
+            for (kpi, name), frame in frames.items()
+            for blob in pieces(frame)
+        ]
+        self.size = sum(len(part.value or b"") for part in parts)
+        self.steps = self.taken = 0
+        at = [self.last.number, self.last.to, self.last.now]
+        head = json.dumps({"at": at, "parts": len(parts), "value": value}).encode()
+        return [Output(STATE.name, SNAPSHOT, head, partition=self.partition), *parts]
+
+
+def pieces(frame: pl.DataFrame) -> Iterator[bytes]:
+    """Arrow IPC streams of slices of a frame; one at least, so that its columns are kept."""
+    rows = max(1, int(frame.height * PART_BYTES / max(1, frame.estimated_size())))
+    for start in range(0, max(1, frame.height), rows):
+        yield to_bytes(frame.slice(start, rows))
+
+
+def to_bytes(frame: pl.DataFrame) -> bytes:
+    return frame.write_ipc_stream(None, compression="lz4").getvalue()
+
+
+def from_bytes(blob: bytes) -> pl.DataFrame:
+    return pl.read_ipc_stream(blob)
+
+
+async def restore(settings: ServiceSettings, partition: int, committed: int | None) -> Restored:
+    """Read a partition's log. `committed`: the offset of the partials that the group has committed."""
+    found, parts, missing = Restored(), {}, 0
+    async for records in read_all(settings, STATE.name, partitions=[partition]):
+        for record in records:
+            if record.key == SNAPSHOT:
+                head = json.loads(record.value or b"{}")
+                found, parts = Restored(head["value"], snapshot_at=Step(*head["at"])), {}
+                missing = head["parts"]
+            elif record.key == PART:
+                names = {name: value.decode() for name, value in record.headers}
+                parts.setdefault((names["kpi"], names["frame"]), []).append(from_bytes(record.value or b""))
+                missing -= 1
+            elif record.key == STEP:
+                step = Step(*json.loads(record.value or b"[]"))
+                if step.number > found.last.number + 1 and found.fault is None:
+                    found.fault = f"step {found.last.number + 1} is missing from the log"
+                found.steps.append(step)
+    found.frames = {place: pl.concat(frames) for place, frames in parts.items()}
+    if missing:
+        found.fault = f"{missing} parts of the snapshot are missing"
+    elif (committed or 0) != found.last.to:
+        found.fault = f"the log ends at offset {found.last.to} of the partials, {committed} is committed"
+    return found
+
+
+async def forget_before(settings: ServiceSettings, partition: int, offset: int) -> None:
+    """Delete what a snapshot has made needless. Not done is not wrong: there is more to read, no more."""
+    tp = TopicPartition(settings.prefix + STATE.name, partition)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({tp: RecordsToDelete(offset)})
+    finally:
+        await admin.close()
