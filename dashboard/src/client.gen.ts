@@ -2060,6 +2060,9 @@ export interface components {
          *           "count": 29,
          *           "kpi": "cancellation_rate",
          *           "kpi_version": 1,
+         *           "measures": {
+         *             "flights": 29
+         *           },
          *           "recorded_at": "2026-11-24T10:00:01Z",
          *           "revision": 2,
          *           "series": {
@@ -2232,6 +2235,9 @@ export interface components {
          *               "count": 29,
          *               "kpi": "cancellation_rate",
          *               "kpi_version": 1,
+         *               "measures": {
+         *                 "flights": 29
+         *               },
          *               "recorded_at": "2026-11-24T10:00:01Z",
          *               "revision": 2,
          *               "series": {
@@ -2331,6 +2337,9 @@ export interface components {
          *           "count": 29,
          *           "kpi": "cancellation_rate",
          *           "kpi_version": 1,
+         *           "measures": {
+         *             "flights": 29
+         *           },
          *           "recorded_at": "2026-11-24T10:00:01Z",
          *           "revision": 2,
          *           "series": {
@@ -2436,6 +2445,9 @@ export interface components {
          *       "count": 29,
          *       "kpi": "cancellation_rate",
          *       "kpi_version": 1,
+         *       "measures": {
+         *         "flights": 29
+         *       },
          *       "recorded_at": "2026-11-24T10:00:01Z",
          *       "revision": 2,
          *       "series": {
@@ -2468,6 +2480,13 @@ export interface components {
             kpi: string;
             /** Kpi Version */
             kpi_version: number;
+            /**
+             * Measures
+             * @description Further values of the same window, by the names that the KPI gives them.
+             */
+            measures: {
+                [key: string]: number | null;
+            };
             /**
              * Recorded At
              * Format: date-time
@@ -2800,6 +2819,9 @@ export interface components {
          *         "count": 29,
          *         "kpi": "cancellation_rate",
          *         "kpi_version": 1,
+         *         "measures": {
+         *           "flights": 29
+         *         },
          *         "recorded_at": "2026-11-24T10:00:01Z",
          *         "revision": 2,
          *         "series": {
@@ -2848,6 +2870,9 @@ export interface components {
          *           "count": 29,
          *           "kpi": "cancellation_rate",
          *           "kpi_version": 1,
+         *           "measures": {
+         *             "flights": 29
+         *           },
          *           "recorded_at": "2026-11-24T10:00:01Z",
          *           "revision": 2,
          *           "series": {
@@ -2952,6 +2977,9 @@ export interface components {
          *       "count": 29,
          *       "kpi": "cancellation_rate",
          *       "kpi_version": 1,
+         *       "measures": {
+         *         "flights": 29
+         *       },
          *       "recorded_at": "2026-11-24T10:00:01Z",
          *       "revision": 2,
          *       "series": {
@@ -2978,6 +3006,13 @@ export interface components {
             kpi: string;
             /** Kpi Version */
             kpi_version: number;
+            /**
+             * Measures
+             * @description Further values of the same window, by the names that the KPI gives them.
+             */
+            measures: {
+                [key: string]: number | null;
+            };
             /**
              * Recorded At
              * Format: date-time
@@ -3041,6 +3076,9 @@ export interface components {
          *           "count": 29,
          *           "kpi": "cancellation_rate",
          *           "kpi_version": 1,
+         *           "measures": {
+         *             "flights": 29
+         *           },
          *           "recorded_at": "2026-11-24T10:00:01Z",
          *           "revision": 2,
          *           "series": {
@@ -3825,6 +3863,9 @@ export interface components {
          *           "count": 29,
          *           "kpi": "cancellation_rate",
          *           "kpi_version": 1,
+         *           "measures": {
+         *             "flights": 29
+         *           },
          *           "recorded_at": "2026-11-24T10:00:01Z",
          *           "revision": 2,
          *           "series": {

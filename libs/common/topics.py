@@ -40,6 +40,8 @@ class Topic:
     partitions: int = 1
     retention: timedelta | None = KEEP
     compacted: bool = False
+    trimmed: bool = False
+    """Its producer deletes what a snapshot has made needless; nothing else goes."""
     wire: str = "json"
     """json · avro (Confluent wire format) · arrow (IPC stream)."""
 
@@ -74,7 +76,7 @@ PARTIALS = Topic(
 )  # fmt: skip
 STATE = Topic(
     "detector.state", "the log of merge: steps and snapshots of open windows", None, "step, snapshot, part",
-    ("detector",), ("detector",), partitions=4, retention=None, wire="arrow",
+    ("detector",), ("detector",), partitions=4, retention=None, trimmed=True, wire="arrow",
 )  # fmt: skip
 MODELS = Topic(
     "detector.models", "baselines and open signals: a changelog", None, "kpi@version/rule|series_key",
