@@ -74,7 +74,9 @@ def test_every_topic_has_a_producer_a_consumer_and_its_place_in_the_list() -> No
 
 def test_names_are_unique_and_no_topic_keeps_everything_for_ever() -> None:
     assert len({topic.name for topic in TOPICS}) == len(TOPICS)
-    assert [topic.name for topic in TOPICS if topic.retention is None and not (topic.compacted or topic.trimmed)] == []
+    assert [
+        topic.name for topic in TOPICS if topic.retention is None and not (topic.compacted or topic.trimmed)
+    ] == []
 
 
 @pytest.mark.parametrize(("file", "text"), list(documents()), ids=lambda value: getattr(value, "name", ""))
