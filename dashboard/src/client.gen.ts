@@ -3465,6 +3465,7 @@ export interface components {
          *       "ids": [
          *         "0b7f/1"
          *       ],
+         *       "limit": null,
          *       "reason": null,
          *       "source": "departures"
          *     }
@@ -3477,6 +3478,11 @@ export interface components {
             dry_run: boolean;
             /** Ids */
             ids?: string[] | null;
+            /**
+             * Limit
+             * @description At most so many; 10,000 if not given.
+             */
+            limit?: number | null;
             /**
              * Reason
              * @description Only those whose reason holds this text.

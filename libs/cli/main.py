@@ -3,6 +3,7 @@
 import getpass
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from libs.cli.server import DEFAULT_SERVER, Server, Unreachable, local
+from libs.cli.server import Server, Unreachable, default_server, local
 from libs.common.catalog.catalog import Catalog
 from libs.common.catalog.check import changes, check
 from libs.common.catalog.models import FOLDERS
@@ -21,7 +22,13 @@ audit = typer.Typer(help="The audit chain.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 out = Console(highlight=False, soft_wrap=True)
 
-Url = Annotated[str, typer.Option("--server", envvar="SEXTANT_SERVER", help="The gateway's address.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        "--server", envvar="SEXTANT_SERVER", default_factory=default_server, show_default="the one that runs here",
+        help="The gateway's address.",
+    ),
+]  # fmt: skip
 Folder = Annotated[
     Path, typer.Argument(help="The workspace: a folder with sources/ kpis/ rules/ …", exists=True)
 ]
@@ -50,11 +57,10 @@ def refuse(workspace: Workspace, as_json: bool) -> typer.Exit:
     lines = findings_text(workspace.findings, Path.cwd())
     if as_json:
         print(json.dumps({"problems": lines, "changes": []}))
-    else:
-        for line in lines:
-            print(line, file=sys.stderr)
-    count = len(lines)
-    return fail(f"{count} problem{'s' if count > 1 else ''}; nothing was applied" if not as_json else "")
+        return typer.Exit(1)
+    for line in lines:
+        print(line, file=sys.stderr)
+    return fail(f"{len(lines)} problem{'s' if len(lines) > 1 else ''}; nothing was applied")
 
 
 def body(workspace: Workspace, prune: bool) -> dict[str, Any]:
@@ -88,7 +94,7 @@ def show(answer: dict[str, Any], workspace: Workspace, as_json: bool) -> None:
 @app.command()
 def plan(
     folder: Folder,
-    server: Url = DEFAULT_SERVER,
+    server: Url,
     offline: Annotated[bool, typer.Option(help="Only check the files against each other.")] = False,
     prune: Annotated[bool, typer.Option(help="Also show what would be removed.")] = False,
     as_json: AsJson = False,
@@ -117,7 +123,7 @@ def plan(
 @app.command()
 def apply(
     folder: Folder,
-    server: Url = DEFAULT_SERVER,
+    server: Url,
     prune: Annotated[bool, typer.Option(help="Remove what is in force and not in the folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -168,7 +174,7 @@ def schemas() -> dict[str, dict[str, Any]]:
 @app.command()
 def login(
     name: Annotated[str, typer.Argument(help="Who signs in.")],
-    server: Url = DEFAULT_SERVER,
+    server: Url,
     password: Annotated[
         str | None, typer.Option(envvar="SEXTANT_PASSWORD", help="Asked for if not given.")
     ] = None,
@@ -180,6 +186,8 @@ def login(
     stored = local() / "passwords.json"
     if password is None and stored.exists():
         password = json.loads(stored.read_text()).get(name)
+    if password is None and not sys.stdin.isatty():
+        raise fail("no terminal to ask on: give --password or SEXTANT_PASSWORD")
     try:
         with Server(server, bearer="") as gateway:
             found = gateway.sign_in(name, password or getpass.getpass(f"Password of {name}: "))
@@ -195,7 +203,7 @@ def login(
 @app.command()
 def redrive(
     source: Annotated[str, typer.Argument(help="Whose dead letters.")],
-    server: Url = DEFAULT_SERVER,
+    server: Url,
     reason: Annotated[str | None, typer.Option(help="Only those whose reason holds this text.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Only say which would pass now.")] = False,
     limit: Annotated[int, typer.Option(help="At most so many.")] = 10_000,
@@ -212,24 +220,29 @@ def redrive(
             )
     except Unreachable as error:
         raise fail(str(error)) from error
-    for key in ("considered", "counts"):
-        if key in answer:
-            out.print(f"{key}: {answer[key]}")
+    found = answer["result"]
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found["counts"].items()))
+    out.print(f"{found['considered']} dead letters of {source}{': ' + counts if counts else ''}")
+    for reason_, count in Counter(one["reason"] for one in found["results"] if "reason" in one).most_common(
+        10
+    ):
+        out.print(f"    {count} × {reason_}", markup=False)
 
 
 @app.command()
-def ledger(server: Url = DEFAULT_SERVER, as_json: AsJson = False) -> None:
+def ledger(server: Url, as_json: AsJson = False) -> None:
     """The books per source: accepted = landed + dead-lettered + duplicate + in flight. Exit code 1 if they do not."""
     try:
         with Server(server) as gateway:
-            rows = gateway.get("/v1/ledger")["items"]
+            totals = gateway.get("/v1/ledger", limit=1)["totals"]
     except Unreachable as error:
         raise fail(str(error)) from error
+    rows = [{"source": source, **totals[source]} for source in sorted(totals)]
     if as_json:
         print(json.dumps(rows))
     else:
         names = ("source", "accepted", "landed", "dead_lettered", "duplicate", "in_flight", "imbalance")
-        table = Table(*names)
+        table = Table(*names, box=None)
         for row in rows:
             table.add_row(*(str(row[name]) for name in names))
         out.print(table)
@@ -238,7 +251,7 @@ def ledger(server: Url = DEFAULT_SERVER, as_json: AsJson = False) -> None:
 
 
 @audit.command("verify")
-def verify(server: Url = DEFAULT_SERVER) -> None:
+def verify(server: Url) -> None:
     """Hash the whole audit chain again and compare it with the anchored heads. Exit code 1 if it does not hold."""
     try:
         with Server(server) as gateway:

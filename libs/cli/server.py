@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-DEFAULT_SERVER = "http://127.0.0.1:8080"
+USUAL_SERVER = "http://127.0.0.1:8080"
 
 
 class Unreachable(Exception):
@@ -17,6 +17,14 @@ class Unreachable(Exception):
 def local() -> Path:
     """Where this machine's token and passwords lie."""
     return Path(os.environ.get("SEXTANT_LOCAL", ".local"))
+
+
+def default_server() -> str:
+    """The gateway of the stack that was last started here, else the usual address."""
+    file = local() / "env"
+    lines = file.read_text().splitlines() if file.exists() else []
+    noted = dict(line.split("=", 1) for line in lines if "=" in line)
+    return noted.get("SEXTANT_GATEWAY_URL", USUAL_SERVER)
 
 
 def token() -> str | None:
@@ -59,7 +67,7 @@ class Server:
             body = {"title": response.reason_phrase, "detail": response.text[:200]}
         if response.is_success or "problems" in body:
             return body
-        hint = ": sextant login" if response.status_code == 401 else ""
+        hint = ": sextant login" if body.get("code") == "unauthenticated" else ""
         raise Unreachable(f"{body.get('title', response.status_code)}: {body.get('detail', '')}{hint}")
 
     def sign_in(self, name: str, password: str) -> str:

@@ -28,6 +28,8 @@ DEAD_LETTERS = Counter("sextant_dead_letters", "Records that could not be used."
 LATE_EVENTS = Counter("sextant_late_events", "Events after their window had closed for good.", ("kpi",))
 RETRIES = Counter("sextant_retries", "Times that a partition had to wait and try again.", _PLACE)
 HTTP_SECONDS = Histogram("sextant_http_seconds", "Time to answer.", ("method", "route", "status"))
+STREAM_CLIENTS = Gauge("sextant_stream_clients", "Clients that listen to the gateway's streams.")
+STREAM_FRAMES = Counter("sextant_stream_frames", "Data frames sent to clients.", ("channel",))
 LOOP_LAG = Histogram(
     "sextant_event_loop_lag_seconds",
     "How late the event loop runs a timer: above 0.1 something blocks it.",
@@ -63,12 +65,29 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class Ordinary(logging.Filter):
+    """Leaves out what a client of Kafka reports as an error and mends by itself: a topic that is just being made,
+    a coordinator that moves. What does not mend shows as lag and in readiness."""
+
+    _BEGINNINGS = (
+        "Topic %s not found in cluster metadata",
+        "No partition metadata for topic",
+        "Group Coordinator Request failed",
+        "Marking the coordinator dead",
+        "Failed fetch offsets from",
+    )
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.name.startswith("aiokafka") and str(record.msg).startswith(self._BEGINNINGS))
+
+
 def setup(service: str, level: str = "INFO") -> None:
     """Logs to standard output; spans to OTEL_EXPORTER_OTLP_ENDPOINT when that is set."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(service))
+    handler.addFilter(Ordinary())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("aiokafka", "httpx", "httpcore", "uvicorn.access"):
+    for chatty in ("aiokafka", "httpx", "httpcore", "uvicorn.access", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):

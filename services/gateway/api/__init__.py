@@ -73,6 +73,9 @@ def create_app(desk: Desk | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         openapi_tags=_TAGS,
         separate_input_output_schemas=False,
+        # The framework's pages load their scripts from elsewhere, which the content policy does not allow.
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     if desk is not None:
@@ -93,7 +96,7 @@ async def _asyncapi() -> dict[str, Any]:
 
 
 async def _secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Headers that hold for every answer. The API's own pages of documentation load nothing from elsewhere."""
+    """Headers that hold for every answer."""
     desk: Desk | None = getattr(request.app.state, "desk", None)
     if desk is not None and request.url.path.startswith("/v1/") and not desk.loaded():
         starting = Refused(503, "starting", "the catalog is being read", headers={"retry-after": "1"})

@@ -4,11 +4,13 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from redis.exceptions import RedisError
 
+from libs.common import telemetry
 from services.gateway.api.desk import Desk
 from services.gateway.api.showing import Shown, show
 from services.gateway.core.access import Rights
@@ -95,6 +97,17 @@ class Hub:
         self.draining = asyncio.Event()
         self.connections = 0
 
+    @contextmanager
+    def connected(self) -> Generator[None]:
+        """Count a client in until left."""
+        self.connections += 1
+        telemetry.STREAM_CLIENTS.inc()
+        try:
+            yield
+        finally:
+            self.connections -= 1
+            telemetry.STREAM_CLIENTS.dec()
+
     # --- subscriptions ---------------------------------------------------------------------------------
 
     async def subscribe(self, subscription: Subscription, resumed: bool) -> str | None:
@@ -153,6 +166,7 @@ class Hub:
         if shown is None:
             return None
         subscription.seq += 1
+        telemetry.STREAM_FRAMES.labels(subscription.channel.partition("/")[0]).inc()
         cursor = self._desk.seal.cursor(
             Cursor(subscription.channel, subscription.epoch, entry.position, subscription.seq)
         )

@@ -25,7 +25,8 @@ _HASHED = re.compile(r"-[A-Za-z0-9_-]{8,}\.[a-z0-9]+$")
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Sextant</title>
 <h1>The dashboard is not built</h1>
-<p>Run <code>make dashboard</code>, then load this page again. The API is here: <a href="/docs">/docs</a>.</p>
+<p>Run <code>make dashboard</code>, then load this page again.
+The API describes itself at <a href="/openapi.json">/openapi.json</a>.</p>
 </html>
 """
 _RESERVED = ("v1/", "health/", ".well-known/")

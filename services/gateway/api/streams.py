@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, WebSocket
@@ -59,13 +60,8 @@ async def websocket_stream(socket: WebSocket) -> None:
     if hub.connections >= desk.settings.stream_max_connections:
         await socket.close(_FULL, "too many connections")
         return
-    hub.connections += 1
-    try:
+    with hub.connected(), suppress(WebSocketDisconnect):
         await _serve(socket, desk, hub)
-    except WebSocketDisconnect:
-        pass
-    finally:
-        hub.connections -= 1
 
 
 async def _serve(socket: WebSocket, desk: Desk, hub: Hub) -> None:
@@ -212,9 +208,7 @@ async def sse_stream(
 
 
 async def _events(hub: Hub, asker: Asker, wanted: Subscribe) -> AsyncIterator[str]:
-    connection = Connection(hub, asker)
-    hub.connections += 1
-    try:
+    with hub.connected(), closing(Connection(hub, asker)) as connection:
         if not await connection.subscribe(wanted):
             # The refusal is told, and then there is nothing more to say.
             async for frame in connection.frames():
@@ -223,6 +217,3 @@ async def _events(hub: Hub, asker: Asker, wanted: Subscribe) -> AsyncIterator[st
         async for frame in connection.frames():
             id = f"id: {frame.cursor}\n" if frame.cursor else ""
             yield f"{id}event: {frame.event}\ndata: {frame.text}\n\n"
-    finally:
-        connection.close()
-        hub.connections -= 1

@@ -285,5 +285,7 @@ class RedriveBody(Answer):
     reason: str | None = None
     """Only those whose reason holds this text."""
     dry_run: bool = False
+    limit: int | None = Field(default=None, ge=1, le=100_000)
+    """At most so many; 10,000 if not given."""
 
-    model_config = example(source="departures", ids=["0b7f/1"], reason=None, dry_run=True)
+    model_config = example(source="departures", ids=["0b7f/1"], reason=None, dry_run=True, limit=None)
