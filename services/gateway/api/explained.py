@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,12 +12,21 @@ import httpx
 
 from libs.common.catalog import Kpi, Source
 from libs.common.errors import DefinitionError, Problem
-from libs.common.expressions import Predicate, predicate
+from libs.common.expressions import FieldTypes, Predicate, derive, predicate
 from libs.common.topics import EVENTS
 from services.gateway.api.asking import Asker
 from services.gateway.api.models.explain import ExplainedEvents, RawEvent, SchemaShown
 from services.gateway.api.problems import not_found
-from services.gateway.core.provenance import Counted, Found, compare, frame_of, in_ranges, late_in, taken
+from services.gateway.core.provenance import (
+    Counted,
+    Derived,
+    Found,
+    compare,
+    frame_of,
+    in_ranges,
+    late_in,
+    taken,
+)
 from services.gateway.store import catalog as catalog_rows
 from services.gateway.store import kpis as kpi_rows
 from services.gateway.store import provenance as rows
@@ -34,6 +44,9 @@ class Made:
 
     kpi: Kpi
     source: Source
+    types: FieldTypes
+    """The source's fields and the derived ones."""
+    derived: Derived
     where: Predicate | None
     obstacle: str | None
     """Why its events cannot be told from others in its ranges."""
@@ -52,14 +65,18 @@ async def how_made(asker: Asker, kpi: Kpi, recorded_at: datetime) -> Made | None
     contracts: dict[int, int] = {}
     for version in versions:
         contracts.setdefault(version["schema_id"], version["version"])
+    types: FieldTypes = source.field_types
+    derived: Derived = ()
     where, obstacle = None, None
+    with suppress(DefinitionError):  # those that are derived of enriched fields cannot be had again
+        derived, types = derive(kpi.let, types)
     try:
-        where = predicate(kpi.where, source.field_types) if kpi.where is not None else None
+        where = predicate(kpi.where, types) if kpi.where is not None else None
     except DefinitionError:
-        obstacle = "the definition's condition looks at derived or enriched fields"
-    if not set(kpi.by) <= set(source.field_types):
-        obstacle = "the series are told apart by derived or enriched fields"
-    return Made(kpi, source, where, obstacle, contracts)
+        obstacle = "the definition's condition looks at enriched fields"
+    if not set(kpi.by) <= set(types):
+        obstacle = "the series are told apart by enriched fields"
+    return Made(kpi, source, types, derived, where, obstacle, contracts)
 
 
 async def parts_of(asker: Asker, kpi: Kpi, row: Row) -> list[Row]:
@@ -119,8 +136,8 @@ def _place(event: Row) -> tuple[int, int]:
 
 def _taken(made: Made, row: Row, read: Sequence[Row]) -> list[Row]:
     """Those that the definition takes for the series."""
-    frame = frame_of([event["data"] for event in read], made.source.field_types)
-    series = {name: value for name, value in row["series"].items() if name in made.source.field_types}
+    frame = frame_of([event["data"] for event in read], made.source.field_types, made.derived)
+    series = {name: value for name, value in row["series"].items() if name in made.types}
     marks = taken(frame, made.where, series)
     return [event for event, mark in zip(read, marks, strict=True) if mark]
 

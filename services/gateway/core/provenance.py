@@ -31,15 +31,21 @@ class Found:
     time: datetime
 
 
-def frame_of(documents: Sequence[str], types: FieldTypes) -> pl.DataFrame:
+Derived = Sequence[tuple[str, pl.Expr]]
+"""Fields that a definition derives from others, in order: each may look at those before."""
+
+
+def frame_of(documents: Sequence[str], types: FieldTypes, derived: Derived = ()) -> pl.DataFrame:
     """Events as the archive keeps them (JSON objects) as the detector read them: a column per field, typed.
 
     A field that an event lacks is null; one that the source does not define is left out.
     """
     schema = {name: pl.String if kind in _TEXTS else DTYPES[kind] for name, kind in types.items()}
-    if not documents:
-        return pl.DataFrame(schema={name: DTYPES[kind] for name, kind in types.items()})
-    frame = pl.read_ndjson("\n".join(documents).encode(), schema=schema)
+    frame = (
+        pl.read_ndjson("\n".join(documents).encode(), schema=schema)
+        if documents
+        else pl.DataFrame(schema=schema)
+    )
     times = [
         pl.col(name).str.to_datetime(time_unit="ms", time_zone="UTC")
         if kind == "timestamp"
@@ -47,7 +53,10 @@ def frame_of(documents: Sequence[str], types: FieldTypes) -> pl.DataFrame:
         for name, kind in types.items()
         if kind in _TEXTS
     ]
-    return frame.with_columns(times)
+    frame = frame.with_columns(times)
+    for name, expression in derived:
+        frame = frame.with_columns(expression.alias(name))
+    return frame
 
 
 def taken(frame: pl.DataFrame, where: Predicate | None, series: Mapping[str, str | None]) -> list[bool]:

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from libs.common.expressions import predicate
+from libs.common.expressions import derive, predicate
 from services.archive.handlers.rows import json_rows
 from services.gateway.core.provenance import Found, compare, frame_of, in_ranges, late_in, taken
 
@@ -62,6 +62,13 @@ def test_events_belong_to_the_series_whose_name_they_would_have_been_given(
 def test_events_on_which_the_condition_is_unknown_are_not_taken() -> None:
     where = predicate("gate = 7 and at < '2000-01-01T00:00:00Z'", TYPES)
     assert taken(frame_of(documents(), TYPES), where, {}) == [False, False, True, False]
+
+
+def test_derived_fields_may_stand_in_the_condition_and_name_the_series() -> None:
+    derived, types = derive({"far": "miles > 0", "area": "upper(carrier)"}, TYPES)
+    frame = frame_of(documents(), TYPES, derived)
+    assert taken(frame, predicate("far", types), {"area": "UA"}) == [True, False, False, False]
+    assert taken(frame_of([], TYPES, derived), predicate("far", types), {"area": "UA"}) == []
 
 
 def test_no_events_are_no_members() -> None:
