@@ -1,4 +1,4 @@
-"""Reference sources, followed: the keys that referential rules look into."""
+"""Reference sources, followed: the keys that referential rules look into, and the rows that events are enriched with."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,12 +8,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common.catalog import Source
 from libs.common.kafka import consumer, partitions_of
+from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
 from libs.common.topics import REFERENCE
+from libs.common.wire import DTYPES
 
 
 class References:
-    """The key sets of the reference sources asked for, as their compacted topics say.
+    """The key sets and rows of the reference sources asked for, as their compacted topics say.
 
     `caught_up` makes judgement deterministic: awaited after a batch was fetched, it returns when every
     reference row that was acknowledged before is in the sets.
@@ -21,7 +23,10 @@ class References:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.keys: dict[str, dict[bytes, bool]] = {}
+        self.values: dict[str, dict[bytes, bytes]] = {}
+        """Reference → key → its last row, as it is on the topic."""
+        self.frames: dict[str, pl.DataFrame] = {}
+        """Rows decoded; one that has changed since is not here."""
         self.series: dict[str, pl.Series] = {}
         self.client: AIOKafkaConsumer | None = None
         self.partitions: dict[TopicPartition, str] = {}
@@ -39,7 +44,7 @@ class References:
                 await self.client.start()
             if self.client is not None and self.client.assignment() != self.partitions.keys():
                 self.client.assign(list(self.partitions))
-                self.keys = {}
+                self.values, self.frames = {}, {}
                 await self.client.seek_to_beginning(*self.partitions)
 
     async def caught_up(self) -> Mapping[str, pl.Series]:
@@ -52,14 +57,27 @@ class References:
             changed: set[str] = set()
             while pending:
                 for tp, records in (await self.client.getmany(*pending, timeout_ms=50)).items():
-                    known = self.keys.setdefault(self.partitions[tp], {})
-                    known.update((record.key, record.value is not None) for record in records if record.key)
+                    known = self.values.setdefault(self.partitions[tp], {})
+                    for record in records:
+                        if record.key and record.value is not None:
+                            known[record.key] = record.value
+                        elif record.key:
+                            known.pop(record.key, None)
                     changed.add(self.partitions[tp])
                 pending = {tp for tp in pending if await self.client.position(tp) < ends[tp]}
             for id in changed:
-                present = [key.decode() for key, there in self.keys[id].items() if there]
-                self.series[id] = pl.Series(id, present, dtype=pl.String)
+                self.series[id] = pl.Series(id, [key.decode() for key in self.values[id]], dtype=pl.String)
+                self.frames.pop(id, None)
             return self.series
+
+    async def rows(self, source: Source, codecs: Codecs) -> pl.DataFrame:
+        """The rows of a reference that is followed, one per key, as of the last `caught_up`; its fields as columns."""
+        if source.id not in self.frames:
+            frame, _ = await codecs.events(source, list(self.values.get(source.id, {}).values()))
+            missing = [field for field in source.fields if field.name not in frame.columns]
+            nulls = [pl.lit(None, dtype=DTYPES[field.type]).alias(field.name) for field in missing]
+            self.frames[source.id] = frame.with_columns(nulls).select(source.field_types.keys())
+        return self.frames[source.id]
 
     async def stop(self) -> None:
         if self.client is not None:

@@ -124,10 +124,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Enrichment(Definition):
-    """Columns of a reference: the row of the same key that is valid at the event's time.
+    """Columns of a reference: the last row of the same key that was known when the event was combined.
 
-    A reference with `event_time` (from when a row is valid) keeps all its rows; one without keeps the last per key,
-    which is then valid at all times. An event without a row gets nulls.
+    An event without a row gets nulls.
     """
 
     reference: Identifier

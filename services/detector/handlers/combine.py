@@ -124,7 +124,7 @@ class Combine:
         events, dead = await self._read(source, records, state)
         live = [kpis[name] for name in sorted(state.progress.live & kpis.keys())]
         parked = len(state.progress.parked)
-        outputs += [*dead, *self._combine(tp, source, state, live, events)]
+        outputs += [*dead, *await self._combine(tp, source, state, live, events)]
         if len(state.progress.parked) > parked:
             outputs.append(Output(INPUTS.name, self._key(tp), state.progress.encode()))
         at = self._watermark(source, records, events)
@@ -169,7 +169,7 @@ class Combine:
             past, position = await self._past(tp, state, start, until)
             if past:
                 events, _ = await self._read(source, past, None)
-                outputs += self._combine(tp, source, state, [kpis[name] for name in names], events)
+                outputs += await self._combine(tp, source, state, [kpis[name] for name in names], events)
                 at = self._watermark(source, past, events)
         for name in names:
             if name in state.progress.parked:
@@ -246,7 +246,7 @@ class Combine:
             keys = await self.references.caught_up()
         return events.with_columns(verdicts(rules, keys))
 
-    def _combine(
+    async def _combine(
         self,
         tp: TopicPartition,
         source: Source,
@@ -260,14 +260,30 @@ class Combine:
             return outputs
         for group in by_shape(kpis):
             try:
+                seen = await self._enriched(events, group[0])
                 if group[0].scalar is not None:
                     for compiled in group:
-                        outputs += self.publisher.single(compiled, chosen(events, compiled))
+                        outputs += self.publisher.single(compiled, chosen(seen, compiled))
                 else:
-                    outputs += self._partials(tp, source, group, events)
+                    outputs += self._partials(tp, source, group, seen)
             except pl.exceptions.PolarsError as error:
                 outputs += self._park(tp, source, state, group, error)
         return outputs
+
+    async def _enriched(self, events: pl.DataFrame, compiled: CompiledKpi) -> pl.DataFrame:
+        """The events with the columns `<prefix>_<field>` of the rows that have their keys; nulls where there is none."""
+        if not compiled.enriched:
+            return events
+        await self.references.follow(self.definitions.references())
+        await self.references.caught_up()
+        for each in compiled.enriched:
+            rows = await self.references.rows(each.reference, self.codecs)
+            named = rows.rename({name: f"{each.prefix}_{name}" for name in rows.columns})
+            keys = [f"{each.prefix}_{name}" for name in each.reference.key]
+            events = events.join(
+                named, left_on=list(each.on), right_on=keys, how="left", coalesce=False, maintain_order="left"
+            )
+        return events
 
     def _partials(
         self, tp: TopicPartition, source: Source, group: Sequence[CompiledKpi], events: pl.DataFrame

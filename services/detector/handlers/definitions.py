@@ -77,8 +77,9 @@ class Definitions:
         return compiled
 
     def references(self) -> dict[str, Source]:
-        """The reference sources that rules look into."""
+        """The reference sources that rules look into, and that KPIs are enriched with."""
         wanted = set().union(*(references_of(rules) for rules in self.rules.values()))
+        wanted |= {each.reference.id for kpi in self.kpis.values() for each in kpi.enriched}
         return {id: source for id in wanted if (source := self.catalog.source(id)) is not None}
 
     def is_gone(self, name: str) -> bool:
