@@ -52,6 +52,13 @@ class Mesh:
             self.clients[name] = client
         return self.clients[name]
 
+    def answers(self, name: str, path: str) -> bool:
+        """Whether the gateway is there and answers one of its people; it may be starting again."""
+        try:
+            return self.as_(name).get(path).status_code == 200
+        except httpx.TransportError:
+            return False
+
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.stack.database, autocommit=True) as connection:
             return connection.execute(statement.encode(), parameters).fetchall()

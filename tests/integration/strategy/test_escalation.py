@@ -2,37 +2,18 @@
 
 from collections.abc import Generator
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
-from libs.common.events import SignalChanged
 from tests.backing.webhook import Webhook, webhook
 from tests.mesh import Mesh, until
+from tests.signals import publish, signal
 
 
 @pytest.fixture
 def receiver() -> Generator[Webhook]:
     with webhook() as found:
         yield found
-
-
-async def publish(mesh: Mesh, signal: SignalChanged) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=mesh.stack.env["SEXTANT_KAFKA"]) as producer:
-        topic = mesh.stack.env["SEXTANT_PREFIX"] + "signals"
-        await producer.send_and_wait(topic, signal.encode(), key=signal.id.encode())
-
-
-def signal(kpi: str, **more: Any) -> SignalChanged:
-    now = "2026-11-24T10:00:00Z"
-    fields = {
-        "id": uuid4().hex, "change": "opened", "kpi": kpi, "kpi_version": 1, "series": {"id": "x"},
-        "series_key": "id=x", "rule": "high", "kind": "threshold", "severity": "warning", "verdict": "undecided",
-        "first_window": now, "last_window": now, "event_at": now, "windows": 1, "value": 1.0, "peak": 1.0,
-        "detected_at": now, "recorded_at": now, **more,
-    }  # fmt: skip
-    return SignalChanged.model_validate(fields)
 
 
 def define(mesh: Mesh, name: str, url: str, second: str) -> None:
