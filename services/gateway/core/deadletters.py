@@ -16,8 +16,9 @@ def show_dead_letter(veil: Veil, source: Source | None, row: Mapping[str, Any]) 
 
     A payload that is a JSON object is masked field by field; fields that the source does not define are of the
     strictest class. Any other payload is shown whole to those who see every class in clear, else not at all.
-    What was said about the record (reason, value) may quote it: quoted values are masked alike, and where the
-    record could not be read nothing that may quote it is shown.
+    What was said about the record (reason, value) may quote it, and a malformed record may hold a value where it
+    does not belong: values that are masked in one place are masked wherever they stand. Where the record could
+    not be read nothing that may quote it is shown.
     """
     everything = veil.rights.sees_every_class
     name = source.id if source else str(row["source"])
@@ -39,7 +40,7 @@ def show_dead_letter(veil: Veil, source: Source | None, row: Mapping[str, Any]) 
         elif value is not None:
             value = None
         reason = veil.prose(reason) if isinstance(record, dict) else row["error"]
-    return {
+    shown = {
         **{column: row[column] for column in _COLUMNS},
         "value": value if value is None else str(value),
         "reason": reason,
@@ -48,6 +49,7 @@ def show_dead_letter(veil: Veil, source: Source | None, row: Mapping[str, Any]) 
         "masked": masked,
         "headers": _headers(veil, source, row["headers"] or {}),
     }
+    return shown if everything else {name: veil.everywhere(value) for name, value in shown.items()}
 
 
 _COLUMNS = (

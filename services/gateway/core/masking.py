@@ -120,6 +120,16 @@ class Veil:
                 text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", lambda _, put=shown: put, text)
         return text
 
+    def everywhere(self, value: Any) -> Any:
+        """Any JSON, with `prose` done to every text in it, names of members included."""
+        if isinstance(value, str):
+            return self.prose(value)
+        if isinstance(value, Mapping):
+            return {self.prose(str(name)): self.everywhere(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.everywhere(item) for item in value]
+        return value
+
     def document(self, value: Any, kpi: str | None = None) -> Any:
         """Any JSON: keys named like a field are masked by its strictest class, series by their KPI's."""
         if isinstance(value, Mapping):

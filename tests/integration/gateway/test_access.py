@@ -129,7 +129,7 @@ def test_the_same_write_with_the_same_key_is_done_once(mesh: Mesh) -> None:
         ("ana", "GET", "/v1/audit/verify", None, 403, "forbidden"),
         ("operator", "POST", "/v1/sources/none/events", [], 404, "unknown_source"),
         ("operator", "POST", "/v1/catalog/apply", {"definitions": [{"kind": "kpi"}]}, 422, "inconsistent_catalog"),
-        ("stew", "POST", "/v1/incidents/none", {"action": "resolve"}, 404, "not_found"),
+        ("stew", "POST", "/v1/incidents/none", {"action": "resolve"}, 404, "unknown_incident"),
     ],
 )  # fmt: skip
 def test_every_refusal_is_a_problem_with_its_own_code(

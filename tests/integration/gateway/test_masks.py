@@ -146,7 +146,7 @@ def paths(mesh: Mesh, name: str, signal: str) -> Iterator[str]:
     ((decision,),) = mesh.query("SELECT id FROM read.decisions WHERE signal = %s", signal)
     values: dict[str, list[str]] = {
         "source": ["hangar"], "kpi": [each["id"] for each in KPIS], "window_start": ["2026-11-20T01:00:00Z"],
-        "series_key": [quote(quote(masked_key(mesh, name), safe=""), safe=""), "-"],
+        "series_key": [quote(masked_key(mesh, name), safe=""), "-"],
         "signal": [row[0] for row in mesh.query("SELECT id FROM read.signals WHERE kpi LIKE 'hangar%%'")],
         "decision": [decision], "kind": ["kpi", "source", "rule"],
         "id": ["hangar", "hangar_time", "hangar_pilots", "hangar_pilot_form"],
@@ -214,7 +214,9 @@ def test_the_steward_sees_the_same_values_in_clear_and_is_on_record(mesh: Mesh, 
     ):
         assert path in leaking, path
     assert any(path.startswith("/v1/explain/observations/hangar_time") for path in leaking)
-    reads = "SELECT 1 FROM read.audit WHERE actor = 'stew' AND action = %s AND 'sensitive' = ANY(classifications)"
+    reads = (
+        "SELECT 1 FROM read.audit WHERE actor = 'stew' AND action = %s AND 'sensitive' = ANY(classifications)"
+    )
     assert until(lambda: mesh.query(reads, "read dead letters"))
 
 
@@ -283,7 +285,7 @@ def test_a_guess_at_a_clear_value_is_answered_as_nonsense_is(mesh: Mesh, signal:
         key = f"tail={quote(value, safe=' ')}"
         listed = ask("/v1/kpis/hangar_time/observations", params={"series": key})
         assert (listed.status_code, listed.json()["items"]) == (200, [])
-        path = quote(quote(key, safe=""), safe="")
+        path = quote(key, safe="")
         explained = ask(f"/v1/explain/observations/hangar_time/{path}/2026-11-20T01:00:00Z")
         assert (explained.status_code, explained.json()["code"]) == (404, "not_found")
 

@@ -37,23 +37,32 @@ def buoys(mesh: Mesh) -> None:
     until(lambda: mesh.as_("lena").get("/v1/kpis/buoys").status_code == 200)
 
 
+class Sending:
+    """Signals that come in bursts from `begin` on, while a test listens; `ids` in order."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.signals = [signal("buoys", series={"id": str(n)}, series_key=f"id={n}") for n in range(SIGNALS)]
+        self.ids = [each.id for each in self.signals]
+        self.task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self.task = self.task or asyncio.create_task(self._send())
+
+    async def _send(self) -> None:
+        bursts, sent = random.Random(7), 0
+        while sent < SIGNALS:
+            size = bursts.randrange(1, 120)
+            await publish_all(self.mesh, self.signals[sent : sent + size])
+            sent += size
+
+
 @pytest.fixture
-async def streaming(mesh: Mesh) -> AsyncGenerator[list[str]]:
-    """Signals that come in bursts for as long as the test listens; their ids in order."""
-    signals = [signal("buoys", series={"id": str(n)}, series_key=f"id={n}") for n in range(SIGNALS)]
-
-    async def send() -> None:
-        bursts = random.Random(7)
-        rest = iter(signals)
-        left = len(signals)
-        while left:
-            size = min(left, bursts.randrange(1, 120))
-            await publish_all(mesh, [next(rest) for _ in range(size)])
-            left -= size
-
-    started = asyncio.create_task(send())
-    yield [each.id for each in signals]
-    await started
+async def sending(mesh: Mesh) -> AsyncGenerator[Sending]:
+    sending = Sending(mesh)
+    yield sending
+    if sending.task is not None:
+        await sending.task
 
 
 class Seen:
@@ -72,12 +81,13 @@ class Seen:
 
     def check(self, sent: list[str]) -> None:
         assert self.numbers == list(range(1, len(self.numbers) + 1))
-        assert [id for id in self.ids if id in set(sent)] == sent
+        wanted = set(sent)
+        assert [id for id in self.ids if id in wanted] == sent
 
 
 @pytest.mark.slow
 async def test_a_websocket_cut_and_resumed_a_hundred_times_sees_every_number_once(
-    mesh: Mesh, streaming: list[str]
+    mesh: Mesh, sending: Sending
 ) -> None:
     cuts, seen, token = random.Random(1), Seen(), mesh.token("lena")
     for number in range(CUTS + 1):
@@ -86,18 +96,17 @@ async def test_a_websocket_cut_and_resumed_a_hundred_times_sees_every_number_onc
             assert (answer["type"], answer["resumed"]) == ("subscribed", number > 0)
             assert answer["seq"] == len(seen.numbers)
             seen.cursor = answer["cursor"]
+            sending.begin()
             left = cuts.randrange(0, 40) if number < CUTS else SIGNALS
-            while left and not set(streaming) <= set(seen.ids[-SIGNALS:]):
+            while left and seen.ids[-1:] != sending.ids[-1:]:
                 seen.take(await hear(socket))
                 left -= 1
-                if seen.ids[-1] == streaming[-1]:
-                    break
-    seen.check(streaming)
+    seen.check(sending.ids)
 
 
 @pytest.mark.slow
 async def test_server_sent_events_cut_and_resumed_a_hundred_times_show_every_number_once(
-    mesh: Mesh, streaming: list[str]
+    mesh: Mesh, sending: Sending
 ) -> None:
     cuts, seen, token = random.Random(2), Seen(), mesh.token("lena")
     async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
@@ -107,13 +116,14 @@ async def test_server_sent_events_cut_and_resumed_a_hundred_times_show_every_num
                 async for id, event, frame in events:
                     if event == "subscribed":
                         seen.cursor = seen.cursor or id
+                        sending.begin()
                     else:
                         assert (event, id) == ("signal", frame["cursor"])
                         seen.take(frame)
                     left -= 1
-                    if left < 0 or seen.ids[-1:] == streaming[-1:]:
+                    if left < 0 or seen.ids[-1:] == sending.ids[-1:]:
                         break
-    seen.check(streaming)
+    seen.check(sending.ids)
 
 
 async def test_a_stream_goes_on_where_it_was_after_the_gateway_was_killed(mesh: Mesh) -> None:
@@ -136,7 +146,8 @@ async def test_a_stream_goes_on_where_it_was_after_the_gateway_was_killed(mesh: 
 
 
 async def test_a_rest_answer_leads_into_its_stream_without_a_hole(mesh: Mesh) -> None:
-    before, after = signal("buoys"), signal("buoys")
+    newest = {"detected_at": "2026-11-25T10:00:00Z"}
+    before, after = signal("buoys", **newest), signal("buoys", **newest)
     await publish(mesh, before)
     page = mesh.as_("lena").get("/v1/signals", params={"kpi": "buoys"}).json()
     await publish(mesh, after)
