@@ -57,7 +57,6 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {
         "model": Problem,
         "description": description,
-        "content": {"application/problem+json": {}},
     }
     for status, description in (
         (401, "`unauthenticated`"),

@@ -149,7 +149,19 @@ _EVENTS_BODY: dict[str, Any] = {
 }  # fmt: skip
 
 
-@router.post("/sources/{source}/events", response_model=IngestReceipt, openapi_extra=_EVENTS_BODY)
+_EVENTS_ANSWERS: dict[int | str, dict[str, Any]] = {
+    207: {"model": IngestReceipt, "description": "Some records were refused: see their results"},
+    413: {"description": "`too_large`: send it in parts"},
+    415: {"description": "`unsupported_media`"},
+}
+
+
+@router.post(
+    "/sources/{source}/events",
+    response_model=IngestReceipt,
+    responses=_EVENTS_ANSWERS,
+    openapi_extra=_EVENTS_BODY,
+)
 async def send_events(source: str, request: Request, asker: SignedIn) -> Response:
     """Hand events in. Passed on to ingest as it comes; duplicates are known by event id, so sending again is safe."""
     await written_gate(asker, "ingest", action="send events", resource=f"sources/{source}")

@@ -24,6 +24,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 SCHEMA = schemathesis.openapi.from_dict(create_app().openapi()).exclude(path_regex=LEFT_OUT)
 
 
