@@ -1,7 +1,6 @@
 """A sustained signal is escalated to a webhook until somebody acknowledges it; decisions keep what was seen."""
 
 from collections.abc import Generator
-from typing import Any
 
 import pytest
 
