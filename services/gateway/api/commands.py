@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from fastapi import Request
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from libs.common.catalog.models import Permission
 from services.gateway.api.asking import Asker
 from services.gateway.api.models.signals import Outcome
-from services.gateway.api.problems import Refused
+from services.gateway.api.problems import Refused, not_found
 from services.gateway.store import idempotency
 
 _OWN = frozenset({"type", "title", "status", "detail", "code", "instance"})
@@ -45,11 +46,21 @@ def refusal(answer: httpx.Response) -> Refused:
     )
 
 
+def _address(asker: Asker, service: str, path: str) -> str:
+    """Where a command goes. Parts of the path are the client's own words: encoded, so that none leads elsewhere."""
+    parts = path.split("/")
+    if {".", ".."} & set(parts):
+        raise not_found(path)
+    return asker.desk.settings.address(service) + "/".join(quote(part, safe="") for part in parts)
+
+
 async def call(asker: Asker, service: str, method: str, path: str, body: Any = None) -> Any:
     """One command to `service`; its JSON answer, or Refused with its problem."""
-    url = asker.desk.settings.address(service) + path
+    url = _address(asker, service, path)
     try:
         answer = await asker.desk.commands.request(method, url, json=body, headers=_person(asker))
+    except httpx.InvalidURL as error:
+        raise Refused(400, "bad_request", str(error)) from error
     except httpx.HTTPError as error:
         raise Refused(503, "unavailable", f"{service} does not answer") from error
     if answer.status_code >= 400:
@@ -72,16 +83,19 @@ def outcome(result: dict[str, Any]) -> Outcome:
 
 
 async def stream_through(
-    asker: Asker, service: str, path: str, *, content: AsyncIterator[bytes], headers: Mapping[str, str],
+    asker: Asker, service: str, path: str, *, query: str, content: AsyncIterator[bytes], headers: Mapping[str, str],
     action: str, resource: str,
 ) -> Response:  # fmt: skip
     """Pass a body on as it comes, and the answer back as it is; on record before it is answered."""
-    url = asker.desk.settings.address(service) + path
+    url = _address(asker, service, path) + (f"?{query}" if query else "")
     try:
         answer = await asker.desk.commands.post(url, content=content, headers={**headers, **_person(asker)})
     except Refused:
         await asker.record(action, resource, "refused")
         raise
+    except httpx.InvalidURL as error:
+        await asker.record(action, resource, "refused")
+        raise Refused(400, "bad_request", str(error)) from error
     except httpx.HTTPError as error:
         await asker.record(action, resource, "failed")
         raise Refused(503, "unavailable", f"{service} does not answer") from error

@@ -166,8 +166,6 @@ async def send_events(source: str, request: Request, asker: SignedIn) -> Respons
     """Hand events in. Passed on to ingest as it comes; duplicates are known by event id, so sending again is safe."""
     await written_gate(asker, "ingest", action="send events", resource=f"sources/{source}")
     limit = asker.desk.settings.max_body_bytes
-    query = request.url.query
-    path = f"/v1/sources/{source}/events" + (f"?{query}" if query else "")
     kept = {
         name: value
         for name, value in request.headers.items()
@@ -177,8 +175,8 @@ async def send_events(source: str, request: Request, asker: SignedIn) -> Respons
     if declared.isdigit() and int(declared) > limit:
         raise Refused(413, "too_large", f"at most {limit} bytes a request")
     return await stream_through(
-        asker, "ingest", path, content=_limited(request.stream(), limit), headers=kept,
-        action="send events", resource=f"sources/{source}",
+        asker, "ingest", f"/v1/sources/{source}/events", query=request.url.query,
+        content=_limited(request.stream(), limit), headers=kept, action="send events", resource=f"sources/{source}",
     )  # fmt: skip
 
 

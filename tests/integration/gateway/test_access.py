@@ -129,6 +129,9 @@ def test_the_same_write_with_the_same_key_is_done_once(mesh: Mesh) -> None:
         ("ana", "GET", "/v1/audit/verify", None, 403, "forbidden"),
         ("operator", "POST", "/v1/sources/none/events", [], 404, "unknown_source"),
         ("operator", "POST", "/v1/catalog/apply", {"definitions": [{"kind": "kpi"}]}, 422, "inconsistent_catalog"),
+        ("operator", "POST", "/v1/sources/%2E%2E/events", [], 404, "not_found"),
+        ("operator", "POST", "/v1/sources/a%0Bb/events", [], 404, "unknown_source"),
+        ("stew", "POST", "/v1/incidents/x%3Fy=1%23z", {"action": "resolve"}, 404, "unknown_incident"),
         ("stew", "POST", "/v1/incidents/none", {"action": "resolve"}, 404, "unknown_incident"),
     ],
 )  # fmt: skip
