@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from libs.common import clock
 from libs.common.catalog import Catalog, Playbook, Team
-from libs.common.errors import BadMessage
+from libs.common.errors import BadMessage, TryLater
 from libs.common.events import SignalChanged
 from libs.common.kafka import Record
 from libs.common.stream.stored import Connection
@@ -38,6 +38,9 @@ class SignalKeeper:
         return bad
 
     async def _take(self, connection: Connection, signal: SignalChanged, now: datetime) -> None:
+        if self.catalog.version("kpi", signal.kpi) < signal.kpi_version:
+            # Its owner is not known yet: taken now, nobody would ever be told.
+            raise TryLater(f"the catalog does not say yet what {signal.kpi}@{signal.kpi_version} is")
         kpi = self.catalog.kpi(signal.kpi)
         owner = kpi.owner if kpi else ""
         row = (
