@@ -1,9 +1,12 @@
 """Fixtures that every kind of test may use."""
 
+import os
 import secrets
 from collections.abc import Generator
 
 import pytest
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # small frames, and several workers: threads would only wait
 
 from tests.backing import fresh_database, running_servers
 from tests.mesh import Mesh, running_mesh

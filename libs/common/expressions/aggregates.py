@@ -85,8 +85,8 @@ class Aggregate(ABC):
 
     nodes: ClassVar[tuple[type[exp.Expr], ...]]
     takes: ClassVar[tuple[str, ...]] = NUMBERS
-    names: ClassVar[str]
-    """As in messages to people."""
+    forms: ClassVar[tuple[str, ...]]
+    """Each function over a field x, as people write it; the shared suite tests them."""
     error: ClassVar[float] = 0.0
     """Relative error of the result; 0: exact, sums of doubles to rounding."""
     ordered: ClassVar[bool] = False
@@ -138,7 +138,7 @@ def _sums(argument: Argument) -> tuple[tuple[Partial, ...], pl.Expr]:
 class Count(Aggregate):
     """COUNT(*), COUNT(x)."""
 
-    nodes, names, takes = (exp.Count,), "count", tuple(DTYPES)
+    nodes, forms, takes = (exp.Count,), ("count(x)",), tuple(DTYPES)
 
     def over(self, node: exp.Expr, argument: Argument) -> Aggregated:
         state = _count(argument)
@@ -151,7 +151,7 @@ class Count(Aggregate):
 class Sum(Aggregate):
     """SUM: of whole numbers exact, NULL beyond 64 bits."""
 
-    nodes, names = (exp.Sum,), "sum"
+    nodes, forms = (exp.Sum,), ("sum(x)",)
 
     def over(self, node: exp.Expr, argument: Argument) -> Aggregated:
         states, total = _sums(argument)
@@ -166,7 +166,7 @@ class Sum(Aggregate):
 class Avg(Aggregate):
     """AVG: the sum over the count, as a double."""
 
-    nodes, names = (exp.Avg,), "avg"
+    nodes, forms = (exp.Avg,), ("avg(x)",)
 
     def over(self, node: exp.Expr, argument: Argument) -> Aggregated:
         (states, total), count = _sums(argument), _count(argument)
@@ -179,7 +179,7 @@ class Avg(Aggregate):
 class Extremes(Aggregate):
     """MIN, MAX: of everything that has an order."""
 
-    nodes, names = (exp.Min, exp.Max), "min, max"
+    nodes, forms = (exp.Min, exp.Max), ("min(x)", "max(x)")
     takes = (*NUMBERS, "string", "timestamp", "date")
 
     def over(self, node: exp.Expr, argument: Argument) -> Aggregated:
@@ -200,7 +200,7 @@ class Variances(Aggregate):
     """
 
     nodes = (exp.Variance, exp.VariancePop, exp.Stddev, exp.StddevSamp, exp.StddevPop)
-    names = "var_samp, var_pop, stddev_samp, stddev_pop"
+    forms = ("var_samp(x)", "var_pop(x)", "stddev_samp(x)", "stddev_pop(x)")
 
     def over(self, node: exp.Expr, argument: Argument) -> Aggregated:
         number = argument.values.cast(pl.Float64)
@@ -235,12 +235,8 @@ class Variances(Aggregate):
 class Ends(Aggregate):
     """FIRST, LAST: the value of the earliest or latest event that has one; of equal times by partition, then offset."""
 
-    nodes, names, takes, ordered = (
-        (exp.First, exp.Last, exp.FirstValue, exp.LastValue),
-        "first, last",
-        tuple(DTYPES),
-        True,
-    )
+    nodes, forms = (exp.First, exp.Last, exp.FirstValue, exp.LastValue), ("first(x)", "last(x)")
+    takes, ordered = tuple(DTYPES), True
 
     def over(self, node: exp.Expr, argument: Argument) -> Aggregated:
         last = isinstance(node, exp.Last | exp.LastValue)
@@ -267,7 +263,7 @@ class Ends(Aggregate):
 class Distinct(Aggregate):
     """APPROX_COUNT_DISTINCT: HyperLogLog of 4,096 registers, kept sparse; standard error 1.6 %."""
 
-    nodes, names, takes = (exp.ApproxDistinct,), "approx_count_distinct", tuple(DTYPES)
+    nodes, forms, takes = (exp.ApproxDistinct,), ("approx_count_distinct(x)",), tuple(DTYPES)
     error = sketches.DISTINCT_ERROR
 
     def over(self, node: exp.Expr, argument: Argument) -> Aggregated:
@@ -285,7 +281,7 @@ class Distinct(Aggregate):
 class Quantile(Aggregate):
     """APPROX_QUANTILE(x, q): the value at rank floor(q (n - 1)) by DDSketch; relative error at most 1 %."""
 
-    nodes, names = (exp.ApproxQuantile,), "approx_quantile"
+    nodes, forms = (exp.ApproxQuantile,), ("approx_quantile(x, 0.5)", "approx_quantile(x, 0.95)")
     error = sketches.QUANTILE_ERROR
 
     def over(self, node: exp.Expr, argument: Argument) -> Aggregated:

@@ -31,7 +31,7 @@ def coupons(argument: Typed) -> pl.Expr:
     """Per value: register * 64 + rank of its hash's first one bit (Flajolet et al., HyperLogLog, 2007)."""
     column = argument.expression
     if argument.type == "double":
-        column = column + 0.0  # -0.0 is 0.0
+        column = pl.when(column == 0).then(0.0).otherwise(column)  # -0.0 is 0.0
     elif argument.type not in ("string", "null"):
         column = column.cast(pl.Int64)
     hashed = column.cast(pl.String).nchash.xxh3_64()  # pyright: ignore[reportAttributeAccessIssue]

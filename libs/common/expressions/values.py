@@ -165,7 +165,7 @@ def value(sql: str, fields: FieldTypes) -> Value:
 
 
 def _known() -> str:
-    return ", ".join(each.names for each in AGGREGATES)
+    return ", ".join(["count(*)", *(form for each in AGGREGATES for form in each.forms)])
 
 
 def _of_one_event(sql: str, what: str) -> exp.Expr:
