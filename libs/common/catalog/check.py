@@ -2,15 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from libs.common.catalog.catalog import Catalog
+from libs.common.catalog.check_kpi import check_kpi
+from libs.common.catalog.faults import Fault, unknown
 from libs.common.catalog.models import AnyDefinition, Kpi, Objective, Playbook, Policy, Rule, Source, Team
 from libs.common.errors import DefinitionError
-from libs.common.expressions import predicate, value
+from libs.common.expressions import predicate
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,6 @@ class Change:
     details: tuple[str, ...] = ()
 
 
-Fault = tuple[str, str, str]
-"""path, message, rule"""
-
-
 def check(definitions: Sequence[AnyDefinition], previous: Catalog | None = None) -> list[Problem]:
     """All faults, in the order of the definitions. `previous` is what is in force, for breaking changes."""
     wanted = Catalog.of(definitions)
@@ -54,12 +51,12 @@ def check(definitions: Sequence[AnyDefinition], previous: Catalog | None = None)
 
 def _faults(definition: AnyDefinition, wanted: Catalog, previous: Catalog) -> Iterator[Fault]:
     if not isinstance(definition, Team) and wanted.team(definition.owner) is None:
-        yield "owner", _unknown("team", definition.owner, (team.id for team in wanted.teams)), "known team"
+        yield "owner", unknown("team", definition.owner, (team.id for team in wanted.teams)), "known team"
     match definition:
         case Source():
             yield from _source(definition, previous.source(definition.id))
         case Kpi():
-            yield from _kpi(definition, wanted)
+            yield from check_kpi(definition, wanted)
         case Rule():
             yield from _rule(definition, wanted)
         case Objective():
@@ -72,13 +69,6 @@ def _faults(definition: AnyDefinition, wanted: Catalog, previous: Catalog) -> It
             pass
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    close = get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
-    return f"there is no {what} {name}; {hint}"
-
-
 # --- sources ---------------------------------------------------------------------------------------------
 
 
@@ -89,10 +79,14 @@ def _source(source: Source, before: Source | None) -> Iterator[Fault]:
         yield "fields", f"the field {name} is defined more than once", "unique field"
     for name in source.key:
         if name not in types:
-            yield "key", _unknown("field", name, types), "known field"
+            yield "key", unknown("field", name, types), "known field"
     if source.reference:
         if not source.key:
             yield "key", "a reference needs a primary key", "reference has a key"
+        name = source.event_time
+        if name is not None and types.get(name) != "timestamp":
+            message = f"{name} is {types.get(name, 'no field')}: rows are valid from a timestamp on"
+            yield "event_time", message, "type"
     else:
         for role, name, kinds in (
             ("event_id", source.event_id, ("string", "int", "long")),
@@ -101,7 +95,7 @@ def _source(source: Source, before: Source | None) -> Iterator[Fault]:
             if name is None:
                 yield role, f"a stream of events needs {role}", "event has id and time"
             elif name not in types:
-                yield role, _unknown("field", name, types), "known field"
+                yield role, unknown("field", name, types), "known field"
             elif types[name] not in kinds:
                 yield role, f"{name} is {types[name]}, not {' or '.join(kinds)}", "type"
     if before is not None:
@@ -142,67 +136,13 @@ def _breaking(source: Source, before: Source) -> Iterator[Fault]:
         yield "partitions", "a source keeps its kind, and its partitions can only grow", "stable topic"
 
 
-# --- KPIs and rules --------------------------------------------------------------------------------------
-
-
-def _kpi(kpi: Kpi, wanted: Catalog) -> Iterator[Fault]:
-    source = wanted.source(kpi.source or "")
-    if kpi.objective is not None and wanted.objective(kpi.objective) is None:
-        known = (each.id for each in wanted.objectives)
-        yield "objective", _unknown("objective", kpi.objective, known), "known objective"
-    if source is None:
-        yield (
-            "source",
-            _unknown("source", kpi.source or "", (each.id for each in wanted.sources)),
-            "known source",
-        )
-        return
-    if source.reference:
-        yield "source", f"{source.id} is a reference: it has no events", "events"
-        return
-    used: dict[str, str] = {}
-    for path, text, parse in (("where", kpi.where, predicate), ("value", kpi.value, value)):
-        if text is None:
-            continue
-        try:
-            used |= dict.fromkeys(parse(text, source.field_types).columns, path)
-        except DefinitionError as error:
-            yield path, error.message, error.rule
-    for place, name in enumerate(kpi.by):
-        if name not in source.field_types:
-            yield f"by.{place}", _unknown("field", name, source.field_types), "known field"
-        elif source.field_types[name] in ("double", "timestamp"):
-            yield f"by.{place}", f"{name} is {source.field_types[name]}: it does not make series", "groups"
-        else:
-            used[name] = f"by.{place}"
-    for name, path in sorted(used.items()):
-        field = source.field(name)
-        if field is not None and field.purposes is not None and kpi.purpose not in field.purposes:
-            allowed = ", ".join(field.purposes) or "nothing"
-            yield path, f"{name} may be used for {allowed}, not for {kpi.purpose}", "purpose"
-    yield from _windows(kpi)
-
-
-def _windows(kpi: Kpi) -> Iterator[Fault]:
-    window = kpi.window
-    if window.sliding is not None and window.every is not None and window.sliding % window.every:
-        yield "window", "the window's length is not a multiple of `every`", "whole panes"
-    for place, rule in enumerate(kpi.signals):
-        if rule.seasonal is not None and window.session is not None:
-            yield (
-                f"signals.{place}.seasonal",
-                "sessions have no season: they start when they start",
-                "regular windows",
-            )
-    twice = [id for id, count in Counter(rule.id for rule in kpi.signals).items() if count > 1]
-    for id in twice:
-        yield "signals", f"the rule {id} is defined more than once", "unique id"
+# --- rules --------------------------------------------------------------------------------------
 
 
 def _rule(rule: Rule, wanted: Catalog) -> Iterator[Fault]:
     source = wanted.source(rule.source)
     if source is None:
-        yield "source", _unknown("source", rule.source, (each.id for each in wanted.sources)), "known source"
+        yield "source", unknown("source", rule.source, (each.id for each in wanted.sources)), "known source"
         return
     if rule.where is not None:
         try:
@@ -213,7 +153,7 @@ def _rule(rule: Rule, wanted: Catalog) -> Iterator[Fault]:
     path = f"check.{name}.field"
     kind = source.field_types.get(part.field)
     if kind is None:
-        yield path, _unknown("field", part.field, source.field_types), "known field"
+        yield path, unknown("field", part.field, source.field_types), "known field"
     elif name == "range" and kind not in ("int", "long", "double"):
         yield path, f"{part.field} is {kind}: a range needs a number", "type"
     elif name in ("pattern", "reference") and kind != "string":
@@ -229,7 +169,7 @@ def _rule(rule: Rule, wanted: Catalog) -> Iterator[Fault]:
             known = (each.id for each in wanted.sources if each.reference)
             yield (
                 "check.reference.in",
-                _unknown("reference", rule.check.reference.in_, known),
+                unknown("reference", rule.check.reference.in_, known),
                 "known reference",
             )
         elif len(reference.key) != 1:
@@ -248,11 +188,11 @@ def _objective(objective: Objective, wanted: Catalog) -> Iterator[Fault]:
         path = f"key_results.{place}"
         kpi = wanted.kpi(result.kpi)
         if kpi is None:
-            yield f"{path}.kpi", _unknown("KPI", result.kpi, (each.id for each in wanted.kpis)), "known KPI"
+            yield f"{path}.kpi", unknown("KPI", result.kpi, (each.id for each in wanted.kpis)), "known KPI"
             continue
         for name in result.series:
             if name not in kpi.by:
-                yield f"{path}.series", _unknown("dimension", name, kpi.by), "known dimension"
+                yield f"{path}.series", unknown("dimension", name, kpi.by), "known dimension"
         if result.baseline == result.target:
             yield f"{path}.target", "the target is the baseline: there is no way to go", "progress"
 
@@ -262,22 +202,22 @@ def _playbook(playbook: Playbook, wanted: Catalog) -> Iterator[Fault]:
         kpi = wanted.kpi(trigger.kpi)
         if kpi is None:
             known = (each.id for each in wanted.kpis)
-            yield f"opens_on.{place}.kpi", _unknown("KPI", trigger.kpi, known), "known KPI"
+            yield f"opens_on.{place}.kpi", unknown("KPI", trigger.kpi, known), "known KPI"
         elif trigger.rule is not None and trigger.rule not in {rule.id for rule in kpi.signals}:
             known = (rule.id for rule in kpi.signals)
-            yield f"opens_on.{place}.rule", _unknown("signal rule", trigger.rule, known), "known rule"
+            yield f"opens_on.{place}.rule", unknown("signal rule", trigger.rule, known), "known rule"
 
 
 def _policy(policy: Policy, wanted: Catalog) -> Iterator[Fault]:
     for place, rule in enumerate(policy.retention):
         if wanted.source(rule.source) is None:
             known = (each.id for each in wanted.sources)
-            yield f"retention.{place}.source", _unknown("source", rule.source, known), "known source"
+            yield f"retention.{place}.source", unknown("source", rule.source, known), "known source"
     roles = {rule.role for each in wanted.policies for rule in each.roles}
     for place, mask in enumerate(policy.masks):
         for role in mask.roles:
             if roles and role not in roles:
-                yield f"masks.{place}.roles", _unknown("role", role, roles), "known role"
+                yield f"masks.{place}.roles", unknown("role", role, roles), "known role"
 
 
 # --- changes ---------------------------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+"""What is inconsistent about a KPI is refused at its path, by rule; what is consistent is not."""
+
+from typing import Any
+
+import pytest
+
+from libs.common.catalog import DEFINITION
+from libs.common.catalog.check import check
+
+TEAM = {"kind": "team", "id": "ops", "title": "Ops", "department": "operations"}
+FLIGHTS = {
+    "kind": "source", "id": "flights", "title": "Flights", "owner": "ops", "event_id": "id", "event_time": "at",
+    "fields": [
+        {"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"},
+        {"name": "carrier", "type": "string"}, {"name": "tail", "type": "string", "purposes": ["safety"]},
+        {"name": "delay", "type": "int"}, {"name": "gust", "type": "double"},
+    ],
+}  # fmt: skip
+PLANES = {
+    "kind": "source", "id": "planes", "title": "Planes", "owner": "ops", "reference": True, "key": ["tail"],
+    "event_time": "since",
+    "fields": [
+        {"name": "tail", "type": "string"}, {"name": "since", "type": "timestamp"}, {"name": "seats", "type": "int"},
+        {"name": "owner", "type": "string", "purposes": ["safety"]},
+    ],
+}  # fmt: skip
+PLANE = {"reference": "planes", "on": ["carrier"], "prefix": "plane"}
+
+
+def kpi(**changes: Any) -> dict[str, Any]:
+    plain = {
+        "kind": "kpi", "id": "late", "title": "Late", "owner": "ops", "source": "flights", "value": "count(*)",
+        "by": ["carrier"], "window": {"tumbling": "1h"},
+    }  # fmt: skip
+    return {key: value for key, value in (plain | changes).items() if value is not None}
+
+
+def over(**changes: Any) -> dict[str, Any]:
+    return kpi(id="rate", source=None, over={"late": "late"}, value="sum(late)", by=[]) | changes
+
+
+def faults(*kpis: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """(id, path, rule)"""
+    definitions = [DEFINITION.validate_python(each) for each in (TEAM, FLIGHTS, PLANES, *kpis)]
+    return {(each.id, each.path, each.rule) for each in check(definitions)}
+
+
+CONSISTENT: list[list[dict[str, Any]]] = [
+    [kpi()],
+    [kpi(let={"late": "delay > 15", "share": "if(late, 1.0, 0.0)"}, value="avg(share)", by=["late"])],
+    [kpi(enrich=[PLANE], value="sum(plane_seats) / count(*)", where="plane_seats > 0")],
+    [kpi(measures={"flights": "count(*)", "worst": "max(delay)"})],
+    [kpi(window={"each": "event"}, value="delay * 60")],
+    [kpi(window={"calendar": "business_day", "zone": "Europe/Berlin", "holidays": ["2026-01-01"]})],
+    [kpi(), over()],
+    [kpi(), kpi(id="flights"), over(over={"late": "late", "n": "flights"}, value="sum(late) / sum(n)")],
+    [kpi(purpose="safety", by=["tail"])],
+]
+
+
+@pytest.mark.parametrize("kpis", CONSISTENT)
+def test_what_is_consistent_is_not_refused(kpis: list[dict[str, Any]]) -> None:
+    assert faults(*kpis) == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "rule"),
+    [
+        ({"let": {"late": "dealy > 15"}}, "let.late", "known field"),
+        ({"let": {"delay": "gust"}}, "let.delay", "new name"),
+        ({"let": {"sum": "sum(delay)"}}, "let.sum", "scalar"),
+        ({"let": {"b": "a", "a": "delay"}}, "let.b", "known field"),
+        ({"let": {"t": "length(tail)"}}, "let.t", "purpose"),
+        ({"where": "delay"}, "where", "boolean"),
+        ({"value": "sum(carrier)"}, "value", "number"),
+        ({"value": "count(distinct carrier)"}, "value", "known aggregate"),
+        ({"measures": {"worst": "max(dely)"}}, "measures.worst", "known field"),
+        ({"window": {"each": "event"}, "value": "sum(delay)"}, "value", "scalar"),
+        ({"by": ["gust"]}, "by.0", "groups"),
+        ({"by": ["carrier", "carrier"]}, "by", "unique field"),
+        ({"by": ["tail"]}, "by.0", "purpose"),
+        ({"source": "planes"}, "source", "events"),
+        ({"source": "fligths"}, "source", "known source"),
+        ({"enrich": [PLANE | {"reference": "plains"}]}, "enrich.0.reference", "known reference"),
+        ({"enrich": [PLANE | {"reference": "flights"}]}, "enrich.0.reference", "known reference"),
+        ({"enrich": [PLANE | {"on": ["carrier", "delay"]}]}, "enrich.0.on", "whole key"),
+        ({"enrich": [PLANE | {"on": ["delay"]}]}, "enrich.0.on", "comparable types"),
+        ({"enrich": [PLANE | {"on": ["carier"]}]}, "enrich.0.on", "known field"),
+        ({"enrich": [PLANE | {"on": ["tail"]}]}, "enrich.0.on", "purpose"),
+        ({"enrich": [PLANE, PLANE]}, "enrich.1.prefix", "new name"),
+        ({"enrich": [PLANE], "value": "max(plane_seat)"}, "value", "known field"),
+        ({"enrich": [PLANE], "value": "count(plane_owner)"}, "value", "purpose"),
+        ({"window": {"sliding": "90m", "every": "1h"}}, "window", "whole panes"),
+        ({"window": {"calendar": "day", "holidays": ["2026-01-01"]}}, "window.holidays", "calendar"),
+        ({"window": {"calendar": "month", "year_starts": 4}}, "window.year_starts", "calendar"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_at_its_path_by_rule(changes: dict[str, Any], path: str, rule: str) -> None:
+    assert faults(kpi(**changes)) == {("late", path, rule)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "rule"),
+    [
+        ({"over": {"late": "lat"}}, "over.late", "known KPI"),
+        ({"over": {"late": "rate"}}, "over.late", "no cycle"),
+        ({"window": {"tumbling": "2h"}}, "over.late", "same window"),
+        ({"by": ["origin"]}, "over.late", "contained dimensions"),
+        ({"value": "sum(flights)"}, "value", "known field"),
+        ({"value": "late"}, "value", "aggregate"),
+        ({"over": {"late": "late", "b": "late"}, "value": "sum(late * b)"}, "value", "one input per aggregate"),
+        ({"value": "first(late)"}, "value", "known order"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_a_kpi_over_others_is_told_at_its_path(
+    changes: dict[str, Any], path: str, rule: str
+) -> None:
+    assert faults(kpi(), over(**changes)) == {("rate", path, rule)}
+
+
+def test_a_longer_cycle_is_refused_in_each_of_its_kpis() -> None:
+    one, two = (
+        over(id="one", over={"x": "two"}, value="sum(x)"),
+        over(id="two", over={"x": "one"}, value="sum(x)"),
+    )
+    assert {(id, rule) for id, _, rule in faults(one, two)} == {("one", "no cycle"), ("two", "no cycle")}
+
+
+def test_a_purpose_is_held_through_the_inputs() -> None:
+    inner = kpi(purpose="safety", by=["carrier"], value="approx_count_distinct(tail)")
+    assert faults(inner, over(purpose="marketing")) == {("rate", "over.late", "purpose")}
+
+
+def test_sessions_of_several_kpis_do_not_meet() -> None:
+    window = {"session": "10m"}
+    assert faults(kpi(window=window), over(window=window)) == {("rate", "window", "regular windows")}
+
+
+def test_a_reference_is_valid_from_a_timestamp() -> None:
+    definitions = [DEFINITION.validate_python(each) for each in (TEAM, PLANES | {"event_time": "seats"})]
+    assert [(each.path, each.rule) for each in check(definitions)] == [("event_time", "type")]
