@@ -268,3 +268,25 @@ def test_a_session_is_explained_by_its_events_under_the_name_that_the_asker_know
         assert explained["observation"]["series"] == item["series"]
         shown = {each["data"]["tailnum"] for each in events}
         assert shown == ({None} if who == "vic" else {item["series"]["tailnum"]})
+
+
+def test_a_signal_is_explained_by_its_windows_and_the_definition_it_was_judged_by(
+    story: Story, jfk: dict[str, Any], aftermath: dict[str, Any]
+) -> None:
+    explained = story.mesh.as_("vic").get(f"/v1/explain/signals/{jfk['id']}").json()
+    assert explained["loop"] == aftermath["loop"]
+    beyond = [each for each in explained["observations"] if each["value"] > 0.3 and each["count"] >= 5]
+    assert len(beyond) == aftermath["windows"]
+    assert "mass_cancellations" in explained["definition"]["text"]
+
+
+@pytest.mark.parametrize(
+    "path", ["sources", "kpis", "signals", "playbook-runs", "objectives", "incidents", "ledger"]
+)
+@pytest.mark.parametrize("who", ["lena", "ana", "stew", "vic"])
+def test_every_list_answers_each_of_the_four_with_something(
+    story: Story, aftermath: dict[str, Any], path: str, who: str
+) -> None:
+    answer = story.mesh.as_(who).get(f"/v1/{path}")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["items"] or path == "incidents"

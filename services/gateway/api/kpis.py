@@ -1,5 +1,6 @@
 """KPIs: present values, history as known at any moment, and the expected band."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -76,12 +77,17 @@ def shape(kpi: Kpi) -> WindowShape:
 async def _summaries(asker: Asker, kpis: Sequence[Kpi], series_limit: int, trend: int) -> list[KpiSummary]:
     pool, catalog = asker.desk.pool, asker.desk.catalog
     versions = {kpi.id: catalog.version("kpi", kpi.id) for kpi in kpis}
-    positions = {kpi.id: await observations_position(asker, kpi.id) for kpi in kpis}
-    latest = await rows.latest(pool, versions, series_limit)
-    totals = await rows.series_totals(pool, versions)
+    # Before the rows are read, so that each stream begins no later than they end.
+    found_positions = await asyncio.gather(*(observations_position(asker, kpi.id) for kpi in kpis))
+    positions = dict(zip(versions, found_positions, strict=True))
+    latest, totals, signals, state = await asyncio.gather(
+        rows.latest(pool, versions, series_limit),
+        rows.series_totals(pool, versions),
+        rows.open_signals(pool, list(versions)),
+        source_rows.states(pool),
+    )
     trends = await rows.trends(pool, latest, trend) if trend else {}
-    signals = await rows.open_signals(pool, list(versions))
-    health = (await source_rows.states(pool)).health
+    health = state.health
     found = []
     for kpi in kpis:
         mine = [row for row in latest if row["kpi"] == kpi.id]

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-_COLUMNS = """
+OBSERVATION = """
     kpi, kpi_version, series, series_key, window_start, window_end, value, count, revision, status, watermark,
     completeness, assessed, suspect, worst, measures, recorded_at
 """
@@ -38,8 +38,8 @@ async def latest(pool: asyncpg.Pool, versions: Mapping[str, int], limit: int) ->
     """The newest observation per series of each KPI's version, up to `limit` series a KPI, the largest first."""
     rows: list[Mapping[str, Any]] = await pool.fetch(
         f"""
-        select {_COLUMNS} from (
-            select {_COLUMNS}, row_number() over (partition by kpi order by count desc, series_key) as place
+        select {OBSERVATION} from (
+            select {OBSERVATION}, row_number() over (partition by kpi order by count desc, series_key) as place
               from read.latest
               join unnest($1::text[], $2::int[]) as wanted(id, number) on kpi = id and kpi_version = number
         ) ranked
@@ -117,7 +117,7 @@ async def observations(
     rows: list[Mapping[str, Any]] = await pool.fetch(
         f"""
         with matching as (
-            select {_COLUMNS} from read.observations
+            select {OBSERVATION} from read.observations
              where kpi = $1 and kpi_version = $2
                and ($3::timestamptz is null or window_start >= $3)
                and ($4::timestamptz is null or window_start < $4)
@@ -163,7 +163,7 @@ async def revisions(
     """Every revision of one window, oldest first, with offsets and schemas."""
     rows: list[Mapping[str, Any]] = await pool.fetch(
         f"""
-        select {_COLUMNS}, offsets, schema_ids, traceparent from read.observations
+        select {OBSERVATION}, offsets, schema_ids, traceparent from read.observations
          where kpi = $1 and kpi_version = $2 and series_key = $3 and window_start = $4
            and ($5::timestamptz is null or recorded_at <= $5)
          order by revision
@@ -179,7 +179,7 @@ async def parts(
     """The final values of other KPIs for the observation's window and series, as known when it was recorded."""
     rows: list[Mapping[str, Any]] = await pool.fetch(
         f"""
-        select distinct on (kpi, series_key) {_COLUMNS} from read.observations
+        select distinct on (kpi, series_key) {OBSERVATION} from read.observations
           join unnest($1::text[], $2::int[]) as wanted(id, number) on kpi = id and kpi_version = number
          where window_start = $3 and series @> $4 and status = 'final' and recorded_at <= $5
          order by kpi, series_key, revision desc limit 500

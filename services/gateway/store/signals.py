@@ -6,13 +6,11 @@ from typing import Any
 
 import asyncpg
 
+from services.gateway.store.kpis import OBSERVATION
+
 _SIGNAL = """
     id, kpi, kpi_version, series_key, series, rule, kind, severity, change, verdict, first_window, last_window,
     event_at, windows, value, peak, low, high, revision, suspect_share, reason, detected_at, recorded_at
-"""
-_OBSERVATION = """
-    kpi, kpi_version, series, series_key, window_start, window_end, value, count, revision, status, watermark,
-    completeness, assessed, suspect, worst, recorded_at
 """
 _RUN = "r.id, r.playbook, r.signal, r.state, r.opened_at, r.closed_at, r.steps, s.kpi, s.series"
 _MOST_WINDOWS = 500
@@ -77,7 +75,7 @@ async def windows_of(
     rows: list[Mapping[str, Any]] = await pool.fetch(
         f"""
         select * from (
-            select distinct on (window_start) {_OBSERVATION} from read.observations
+            select distinct on (window_start) {OBSERVATION} from read.observations
              where kpi = $1 and kpi_version = $2 and series_key = $3
                and window_start between $4 and $5 and recorded_at <= $6
              order by window_start desc, revision desc limit {_MOST_WINDOWS}
@@ -107,7 +105,7 @@ async def revisions_named(
     """Observations of the signal's series by window start and revision; those that there are."""
     rows: list[Mapping[str, Any]] = await pool.fetch(
         f"""
-        select {_OBSERVATION} from read.observations
+        select {OBSERVATION} from read.observations
           join unnest($4::timestamptz[], $5::int[]) as named(window_start, revision) using (window_start, revision)
          where kpi = $1 and kpi_version = $2 and series_key = $3
         """,
