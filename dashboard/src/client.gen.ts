@@ -1147,12 +1147,18 @@ export interface components {
          *           "version": 1
          *         }
          *       ],
+         *       "costs": [],
          *       "problems": []
          *     }
          */
         CatalogPlan: {
             /** Changes */
             changes: components["schemas"]["CatalogChange"][];
+            /**
+             * Costs
+             * @description Of the KPIs that are created or changed; none where there are problems.
+             */
+            costs?: components["schemas"]["KpiCost"][];
             /** Problems */
             problems: components["schemas"]["CatalogProblem"][];
         };
@@ -2029,6 +2035,46 @@ export interface components {
             target: number | null;
             /** Title */
             title: string;
+        };
+        /**
+         * KpiCost
+         * @description What a KPI needs of the engine, and what its state costs: estimates from the definition.
+         */
+        KpiCost: {
+            /**
+             * Bytes
+             * @description Of one series, without sketches.
+             */
+            bytes: number;
+            /** Kpi */
+            kpi: string;
+            /**
+             * Needs
+             * @description Parts of the engine with the reason: `two-step merge: …`, `enrichment: …`.
+             */
+            needs: string[];
+            /**
+             * Panes
+             * @description Of a window; 0: sessions.
+             */
+            panes: number;
+            /** Row Bytes */
+            row_bytes: number;
+            /**
+             * Rows
+             * @description Partial rows of one series at a time, at most; 0: no state.
+             */
+            rows: number;
+            /**
+             * Sketch Bytes
+             * @description Of one series' sketches, at most.
+             */
+            sketch_bytes: number;
+            /**
+             * Text
+             * @description The numbers as a sentence.
+             */
+            text: string;
         };
         /**
          * KpiDetail

@@ -4,6 +4,7 @@ import getpass
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from libs.cli.server import Server, Unreachable, default_server, local
 from libs.common.catalog.catalog import Catalog
 from libs.common.catalog.check import changes, check
+from libs.common.catalog.cost import costs
 from libs.common.catalog.models import FOLDERS
 from libs.common.catalog.workspace import Workspace, findings_text, load
 
@@ -88,7 +90,16 @@ def show(answer: dict[str, Any], workspace: Workspace, as_json: bool) -> None:
         out.print(f"{SIGNS[each['action']]} {each['kind']} {each['id']}{version}")
         for detail in each.get("details") or ():
             out.print(f"    {detail}", markup=False)
+    show_costs(answer.get("costs", ()))
     out.print(", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do")
+
+
+def show_costs(found: Iterable[dict[str, Any]]) -> None:
+    """What each KPI needs of the engine and what its state costs."""
+    for each in found:
+        out.print(f"  state of {each['kpi']}: {each['text']}", markup=False)
+        for need in each["needs"]:
+            out.print(f"    {need}", markup=False)
 
 
 @app.command()
@@ -99,7 +110,7 @@ def plan(
     prune: Annotated[bool, typer.Option(help="Also show what would be removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what applying a workspace would change, and what is inconsistent and why. Writes nothing.
+    """Show what applying a workspace would change, what is inconsistent and why, and what KPIs cost. Writes nothing.
 
     Example: sextant plan catalog
     """
@@ -108,9 +119,11 @@ def plan(
         raise refuse(workspace, as_json)
     if offline:
         found = changes(Catalog(), workspace.definitions, remove_missing=False)
+        estimates = [each.summary() for each in costs(found, Catalog.of(workspace.definitions))]
         if as_json:
-            print(json.dumps({"changes": [], "problems": []}))
+            print(json.dumps({"changes": [], "problems": [], "costs": estimates}))
         else:
+            show_costs(estimates)
             out.print(f"{len(found)} definitions, consistent; not compared with a running system")
         return
     try:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from libs.common import clock
 from libs.common.catalog import DEFINITION, AnyDefinition, Catalog, Source
 from libs.common.catalog.check import Change, Problem, changes, check
+from libs.common.catalog.cost import costs
 from libs.common.errors import Invalid
 from libs.common.events import CatalogEntry
 from libs.common.outbox import put
@@ -92,9 +93,11 @@ class CatalogKeeper:
             (each.kind, each.id): before.version(each.kind, each.id) + (each.action != "unchanged")
             for each in found
         }
+        wanted = Catalog.of([*definitions, *standing])
         return definitions, {
             "changes": [{**asdict(each), "version": versions[each.kind, each.id]} for each in found],
             "problems": [asdict(each) for each in problems],
+            "costs": [] if problems else [each.summary() for each in costs(found, wanted)],
         }
 
     async def _incompatible(

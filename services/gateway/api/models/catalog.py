@@ -78,10 +78,31 @@ class CatalogProblem(Answer):
     rule: str
 
 
+class KpiCost(Answer):
+    """What a KPI needs of the engine, and what its state costs: estimates from the definition."""
+
+    kpi: str
+    needs: list[str]
+    """Parts of the engine with the reason: `two-step merge: …`, `enrichment: …`."""
+    panes: int
+    """Of a window; 0: sessions."""
+    rows: int
+    """Partial rows of one series at a time, at most; 0: no state."""
+    row_bytes: int
+    bytes: int
+    """Of one series, without sketches."""
+    sketch_bytes: int
+    """Of one series' sketches, at most."""
+    text: str
+    """The numbers as a sentence."""
+
+
 class CatalogPlan(Answer):
     """What would change (plan) or did (apply); with problems nothing is changed."""
 
     changes: list[CatalogChange]
     problems: list[CatalogProblem]
+    costs: list[KpiCost] = Field(default_factory=list)
+    """Of the KPIs that are created or changed; none where there are problems."""
 
-    model_config = example(changes=[_CHANGE], problems=[])
+    model_config = example(changes=[_CHANGE], problems=[], costs=[])
