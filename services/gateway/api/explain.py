@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from io import StringIO
 from typing import Annotated, Any
 
-import yaml
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
+from ruamel.yaml import YAML
 
 from libs.common.canonical import fingerprint
 from libs.common.catalog import Kpi
@@ -59,8 +60,14 @@ def show_definition(
     shown = asker.veil.definition("kpi", {"kind": "kpi", **written})
     return DefinitionShown(
         kind="kpi", id=kpi, version=version, applied_at=row["applied_at"], applied_by=row["applied_by"],
-        text=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True),
+        text=_yaml(shown),
     )  # fmt: skip
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    text = StringIO()
+    YAML().dump(dict(content), text)
+    return text.getvalue()
 
 
 @router.get("/observations/{kpi}/{window_start}", include_in_schema=False)
