@@ -4,7 +4,8 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 LOCAL := $(PYTHON) -m local
 READY := .venv/.ready
-.PHONY: help setup lock up down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit client-current test
+BENCHES := bench-engine bench-latency bench-recovery
+.PHONY: $(BENCHES) help setup lock up down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit client-current test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +85,12 @@ client-current: # where the dashboard's packages are installed; `make test` inst
 
 unit:
 	@$(PYTHON) -m pytest -q tests/unit tests/contracts
+
+bench-engine: ## events/s and CPU beside the peers (runs=N peers=flink,kstreams only=PART)
+bench-latency: ## closing event to readable record, beside the peers
+bench-recovery: ## kill -9 to first output, beside the peers; memory per open key
+$(BENCHES): bench-%: setup
+	@$(PYTHON) -m bench.$* $(if $(runs),--runs $(runs)) $(if $(peers),--peers $(peers)) $(if $(only),--only $(only))
 
 test: check browser dashboard ## everything, against the real servers
 	@cd dashboard && npm run --silent client -- --check && npm test --silent
