@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
@@ -78,14 +78,14 @@ class Admin:
 
     async def assigned(self, prefix: str, topic: str) -> set[int]:
         """The partitions of `topic` that members of the run's groups have been given."""
-        groups = await self.groups(prefix)
         found: set[int] = set()
-        for answer in await self.client.describe_consumer_groups(groups) if groups else ():
-            for _, _, state, _, _, members, *_ in cast(Any, answer).groups:
-                if state == "Stable":
-                    for member in members:
-                        given = ConsumerProtocolMemberAssignment.decode(member[-1])
-                        found |= {tp.partition for tp in given.partitions() if tp.topic == topic}
+        for group in await self.groups(prefix):  # one by one: aiokafka misreads an answer about several
+            (answer,) = await self.client.describe_consumer_groups([group])
+            ((_, _, state, _, _, members, *_),) = cast(Any, answer).groups
+            if state == "Stable":
+                for member in members:
+                    given = ConsumerProtocolMemberAssignment.decode(member[-1])
+                    found |= {tp.partition for tp in given.partitions() if tp.topic == topic}
         return found
 
     async def behind(self, prefix: str, topic: str, ends: Mapping[int, int]) -> int:
@@ -175,6 +175,8 @@ class Tail:
     address: str
     topic: str
     values: list[bytes] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
+    """(partition, offset)"""
     times: list[float] = field(default_factory=list)
     client: AIOKafkaConsumer | None = None
     task: asyncio.Task[None] | None = None
@@ -207,12 +209,9 @@ class Tail:
             batches = await self.client.getmany(timeout_ms=FETCH_MS)
             now = time.monotonic()
             for records in batches.values():
-                self.take((record.value for record in records), now)
-
-    def take(self, values: Iterable[bytes | None], now: float) -> None:
-        before = len(self.values)
-        self.values.extend(value for value in values if value)
-        self.times.extend([now] * (len(self.values) - before))
+                self.values.extend(record.value or b"" for record in records)
+                self.places.extend((record.partition, record.offset) for record in records)
+                self.times.extend([now] * len(records))
 
     def quiet(self, seconds: float) -> bool:
         """Whether nothing came for that long."""

@@ -34,8 +34,6 @@ KILL_AT = 0.1
 """Share of the windows that are out when it is killed."""
 DELAYS_SECONDS = (0.0, 0.15, 0.3)
 """Added to that in turn, so that a kill does not always follow a commit."""
-DYING_SECONDS = 0.3
-"""What the killed process had committed may still be on its way to the reader; no successor starts in that time."""
 KEYS = 1_000_000
 
 
@@ -52,20 +50,31 @@ class Recovery:
     """As the engine counts its state."""
 
 
-def revive(running: Running) -> float:
-    """Kill -9 and start again; returns when it was killed (monotonic)."""
+@dataclass(frozen=True)
+class Kill:
+    """A kill -9 and the start of a successor."""
+
+    at: float
+    """Monotonic."""
+    ends: dict[int, int]
+    """Where the output ended: what lies beyond is the successor's, whatever of the dead process is still to be read."""
+
+    def recovered(self, tail: Tail) -> float:
+        """Seconds to the first output of the successor; Broken if there was none."""
+        places = zip(tail.places, tail.times, strict=True)
+        later = [at for (partition, offset), at in places if offset >= self.ends[partition]]
+        if not later:
+            raise Broken("no output after the kill: all of it had been out before")
+        return min(later) - self.at
+
+
+async def revive(running: Running, tail: Tail) -> Kill:
+    """Kill -9 and start again at once; the output's end is asked for while the successor still starts."""
     running.kill()
-    killed = time.monotonic()
+    at = time.monotonic()
     running.start()
-    return killed
-
-
-def first_after(tail: Tail, killed: float) -> float:
-    """Seconds from the kill to the first output of the successor; Broken if there was none."""
-    later = [at for at in tail.times if at > killed + DYING_SECONDS]
-    if not later:
-        raise Broken("no output after the kill: all of it had been out before")
-    return later[0] - killed
+    async with Admin(running.place.bootstrap) as admin:
+        return Kill(at, await admin.ends(tail.topic))
 
 
 async def until_out(running: Running, tail: Tail, records: int) -> None:
@@ -92,11 +101,11 @@ async def mid_backlog(bench: Bench, contender: Contender, delay: float) -> Recov
                 await gate.open()
                 await until_out(running, tail, int(KILL_AT * expected.height))
                 await asyncio.sleep(delay)
-                killed = revive(running)
+                kill = await revive(running, tail)
                 results = await until_complete(running, tail, expected.height)
         finally:
             await gate.close()
-    return Recovery(first_after(tail, killed), judge(expected, results))
+    return Recovery(kill.recovered(tail), judge(expected, results))
 
 
 async def with_open_keys(bench: Bench, own: Sextant, job: OpenKeys) -> Recovery:
@@ -112,13 +121,13 @@ async def with_open_keys(bench: Bench, own: Sextant, job: OpenKeys) -> Recovery:
         resident = memory(running.pids) - before
         state = sum(kpi.get("state_bytes", 0) for kpi in await own.state())
         async with Tail(place.bootstrap, own.output(place)) as tail:
-            killed = revive(running)
+            kill = await revive(running, tail)
             await publish(place, records[job.opening : job.events])
             await until_out(running, tail, job.first)
             await publish(place, records[job.events :])
             results = await until_complete(running, tail, job.first + job.series)
     verdict = judge(job.expected(), results)
-    return Recovery(first_after(tail, killed), verdict, resident / job.series, state / job.series)
+    return Recovery(kill.recovered(tail), verdict, resident / job.series, state / job.series)
 
 
 async def until_consumed(running: Running) -> None:

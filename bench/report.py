@@ -1,6 +1,7 @@
 """Figures: a table for people, one JSON line for machines."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -9,7 +10,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 Value = float | None
 
