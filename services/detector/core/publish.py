@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import polars as pl
 
@@ -53,6 +54,21 @@ def _numbers(values: tuple[int, ...]) -> bytes:
     return (varint(len(values)) + b"".join(map(varint, values)) if values else b"") + b"\x00"
 
 
+def _spans(offsets: pl.Series) -> Iterator[bytes]:
+    """The array `offsets` of each row; read as columns, for a dictionary per range costs more than all else."""
+    flat = offsets.explode(empty_as_null=False).struct.unnest()
+    ranges = zip(flat["partition"].to_list(), flat["first"].to_list(), flat["last"].to_list(), strict=True)
+    for count in offsets.list.len().to_list():
+        if count == 0:
+            yield b"\x00"
+            continue
+        spans = [
+            varint(partition) + varint(first) + varint(last)
+            for partition, first, last in islice(ranges, count)
+        ]
+        yield varint(count) + b"".join(spans) + b"\x00"
+
+
 def _maybe(value: float | None) -> bytes:
     return _NULL if value is None else _SOME + _DOUBLE.pack(value)
 
@@ -88,19 +104,16 @@ def encode(
     rows = zip(
         due["series_key"].to_list(), due["start"].to_list(), due["stop"].to_list(), due["value"].to_list(),
         due["count"].to_list(), due["revision"].to_list(), due["status"].to_list(), completeness.to_list(),
-        due["assessed"].to_list(), due["suspect"].to_list(), due["worst"].to_list(), due["offsets"].to_list(),
+        due["assessed"].to_list(), due["suspect"].to_list(), due["worst"].to_list(), _spans(due["offsets"]),
         due["schema_ids"].to_list(), measures, strict=True,
     )  # fmt: skip
     for (
-        series, start, stop, value, count, revision, status, share, assessed, suspect, severity, offsets, ids, others
+        series, start, stop, value, count, revision, status, share, assessed, suspect, severity, spans, ids, others
     ) in rows:  # fmt: skip
-        spans = b"".join(
-            varint(span["partition"]) + varint(span["first"]) + varint(span["last"]) for span in offsets
-        )
         extra = b"".join(name + _maybe(each) for (_, name), each in zip(names, others, strict=True))
         yield (prefix + series).encode(), b"".join((
             head, _series(series), varint(start), varint(stop), _maybe(value), varint(count), varint(revision),
             statuses[status], watermark, _maybe(share), varint(assessed), varint(suspect), worst[severity or 0],
-            varint(len(offsets)) + spans + b"\x00" if offsets else b"\x00", _numbers(tuple(ids)), tail,
+            spans, _numbers(tuple(ids)), tail,
             varint(len(names)) + extra + b"\x00" if names else b"\x00",
         ))  # fmt: skip
