@@ -10,14 +10,14 @@ from tests.mesh import Mesh, until
 from tests.signals import publish, signal
 
 SOURCE: dict[str, Any] = {
-    "kind": "source", "id": "vault", "title": "Vault", "owner": "fleet", "event_id": "id", "event_time": "at",
+    "kind": "source", "id": "strongroom", "title": "Strongroom", "owner": "fleet", "event_id": "id", "event_time": "at",
     "key": ["id"], "partitions": 1,
     "fields": [
         {"name": "id", "type": "string", "classification": "confidential"}, {"name": "at", "type": "timestamp"}
     ],
 }  # fmt: skip
 KPI: dict[str, Any] = {
-    "kind": "kpi", "id": "vaults", "title": "Vaults", "owner": "fleet", "source": "vault", "value": "count(*)",
+    "kind": "kpi", "id": "vaults", "title": "Vaults", "owner": "fleet", "source": "strongroom", "value": "count(*)",
     "by": ["id"], "window": {"tumbling": "1m"}, "departments": ["operations"],
 }  # fmt: skip
 
@@ -125,7 +125,7 @@ def test_the_same_write_with_the_same_key_is_done_once(mesh: Mesh) -> None:
         ("lena", "POST", "/v1/annotations", {"kpi": "none", "at": "2026-11-24T10:00:00Z", "text": "x"}, 404, "not_found"),
         ("lena", "POST", "/v1/signals/none/acknowledge", {}, 404, "not_found"),
         ("lena", "POST", "/v1/retention/run", {"dry_run": True}, 403, "forbidden"),
-        ("vic", "POST", "/v1/dead-letters/redrive", {"source": "vault"}, 403, "forbidden"),
+        ("vic", "POST", "/v1/dead-letters/redrive", {"source": "strongroom"}, 403, "forbidden"),
         ("ana", "GET", "/v1/audit/verify", None, 403, "forbidden"),
         ("operator", "POST", "/v1/sources/none/events", [], 404, "unknown_source"),
         ("operator", "POST", "/v1/catalog/apply", {"definitions": [{"kind": "kpi"}]}, 422, "inconsistent_catalog"),
