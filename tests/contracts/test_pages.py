@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-OURS = {"services", "libs", "local", "demo", "tests"}
+OURS = {"services", "libs", "local", "bench", "demo", "tests"}
 COMES_WITH = {"starlette": "fastapi", "requests": "schemathesis", "referencing": "jsonschema"}
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("services/*/README.md")])
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.expressions import AGGREGATES, Value, value
-from libs.common.expressions.aggregates import Aggregate
+from libs.common.expressions.aggregates import Aggregate, Distinct
 from tests.unit.common.sample import FIELDS, ROWS, SCHEMA, Rows, ask, frame, same
 
 CASES = [("count(*)", aggregate) for aggregate in AGGREGATES[:1]]
@@ -84,9 +84,12 @@ def test_it_is_what_sql_says_within_its_stated_error(form: str, aggregate: Aggre
             if found is None or not isinstance(wanted, float):
                 assert found is wanted, text
             else:
-                assert abs(found - wanted) <= max(aggregate.error * 1.0001, 1e-9) * max(abs(wanted), 1e-9), (
-                    text
-                )
+                allowed = max(aggregate.error * 1.0001, 1e-9) * max(abs(wanted), 1e-9)
+                if isinstance(
+                    aggregate, Distinct
+                ):  # the error is that of many values: of two, one in 4096 shares a register
+                    allowed = max(allowed, 1.0)
+                assert abs(found - wanted) <= allowed, text
 
 
 @every_aggregate
