@@ -110,7 +110,6 @@ class Sextant:
                 {
                     **place.addresses, "SEXTANT_PREFIX": place.prefix, "SEXTANT_LOCAL": str(place.folder),
                     "SEXTANT_PORT": str(port), "SEXTANT_INSTANCE": f"bench-{number}", "SEXTANT_LOG_LEVEL": "WARNING",
-                    "SEXTANT_PAUSE_SECONDS": str(place.commit_ms / 1000),
                 },
             )
             for number, (core, port) in enumerate(zip(self.cores, self.ports, strict=True))
