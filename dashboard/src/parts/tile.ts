@@ -99,8 +99,9 @@ export class Tile extends View {
     return html`<a
       class="badge"
       href=${more ? href(['signals'], { kpi: this.kpi.id }) : href(['signals', worst.id])}
-      aria-label="${count(this.signals.length, 'open signal')} on ${this.kpi.title}, worst ${worst.verdict}"
-      >${verdictMark(worst.verdict)}${more ? html`<span>+${more}</span>` : nothing}</a
+      >${verdictMark(worst.verdict)}${more ? html`<span>+${more}</span>` : nothing}<span class="sr-only">
+        ${count(this.signals.length, 'open signal')} on ${this.kpi.title}</span
+      ></a
     >`
   }
 }
