@@ -17,6 +17,7 @@ from services.detector.handlers.combine import Combine
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.merge import Merge
 from services.detector.handlers.publishing import Publisher
+from services.detector.handlers.reading import Reading
 from services.detector.handlers.signals import Signals
 from services.detector.settings import Settings
 
@@ -28,11 +29,12 @@ async def main(settings: Settings) -> None:
     follower = Follower(settings, health.part("catalog"))
     definitions = Definitions(follower.catalog)
     references = References(settings)
+    reading = Reading(definitions, Codecs(registry), references)
 
     publisher = Publisher(schema_id)
     merge = Merge(settings, definitions, publisher)
     combining = TransactionalLoop(
-        settings, "detector.combine", Combine(settings, definitions, Codecs(registry), references, publisher),
+        settings, "detector.combine", Combine(settings, definitions, reading, publisher),
         health.part("combine"), pause_seconds=settings.pause_seconds,
     )  # fmt: skip
     merging = TransactionalLoop(

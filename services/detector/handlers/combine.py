@@ -11,20 +11,17 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from libs.common import clock, telemetry
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage
-from libs.common.expressions import OFFSET, PARTITION, TIME
+from libs.common.expressions import TIME
 from libs.common.kafka import Headers, Record, consumer, read_all
-from libs.common.references import References
-from libs.common.registry import Codecs
-from libs.common.rules import references_of, verdicts
 from libs.common.stream import Limit, Output, dead_letter
 from libs.common.topics import DEAD, EVENTS, INPUTS, PARTIALS
-from libs.common.wire import DTYPES, INDEX
 from services.detector.core.combine import by_shape, chosen, partials, split
 from services.detector.core.definitions import CompiledKpi
 from services.detector.core.windows import milliseconds
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.publishing import Publisher
+from services.detector.handlers.reading import Reading
 from services.detector.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -77,12 +74,11 @@ class Combine:
         self,
         settings: Settings,
         definitions: Definitions,
-        codecs: Codecs,
-        references: References,
+        reading: Reading,
         publisher: Publisher,
     ) -> None:
         self.settings, self.definitions, self.publisher = settings, definitions, publisher
-        self.codecs, self.references = codecs, references
+        self.reading = reading
         self.inputs: dict[TopicPartition, Input] = {}
         self.client: AIOKafkaConsumer | None = None
 
@@ -205,30 +201,11 @@ class Combine:
     ) -> tuple[pl.DataFrame, list[Output]]:
         """The events as a frame with the columns that combine wants; dead letters for what is none."""
         data = [record for record in records if record.value]
-        values = [record.value for record in data]
-        frame, bad = await self.codecs.events(source, values)
-        missing = [field for field in source.fields if field.name not in frame.columns]
-        frame = frame.with_columns(pl.lit(None, dtype=DTYPES[each.type]).alias(each.name) for each in missing)
-        assert source.event_time is not None
-        places = frame[INDEX]
-        frame = frame.with_columns(
-            pl.col(source.event_time).cast(pl.Datetime("ms", "UTC")).dt.epoch("ms").alias(TIME),
-            pl.Series(OFFSET, [record.offset for record in data], dtype=pl.Int64).gather(places),
-            pl.Series("__arrival", [record.timestamp for record in data], dtype=pl.Int64).gather(places),
-            pl.lit(records[0].partition, dtype=pl.Int32).alias(PARTITION),
-        )
-        ahead = pl.col(TIME) > pl.col("__arrival") + milliseconds(source.watermark.ahead)
-        good = pl.col(TIME).is_not_null() & ~ahead
-        usable = frame.filter(good)
-        if usable.height < frame.height:
-            for index, time in frame.filter(~good.fill_null(False)).select(INDEX, TIME).iter_rows():
-                bad.append((index, _timeless(source, time)))
+        events, bad = await self.reading.events(source, data)
         if state is None:  # the past was counted and its dead letters were written when it was the present
-            return await self._judge(source, usable), []
+            return events, []
         state.limit.count(len(data), len(bad))
-        return await self._judge(source, usable), [
-            self._bury(source, data[index], error) for index, error in bad
-        ]
+        return events, [self._bury(source, data[index], error) for index, error in bad]
 
     def _bury(self, source: Source, record: Record, error: BadMessage) -> Output:
         letter = dead_letter(
@@ -236,15 +213,6 @@ class Combine:
         )
         telemetry.DEAD_LETTERS.labels("detector.combine", EVENTS.of(source.id)).inc()
         return Output(DEAD.name, source.id.encode(), letter.encode())
-
-    async def _judge(self, source: Source, events: pl.DataFrame) -> pl.DataFrame:
-        """Adds the verdict columns of the source's quality rules."""
-        rules = self.definitions.rules.get(source.id, [])
-        keys = {}
-        if references_of(rules):
-            await self.references.follow(self.definitions.references())
-            keys = await self.references.caught_up()
-        return events.with_columns(verdicts(rules, keys))
 
     async def _combine(
         self,
@@ -260,7 +228,7 @@ class Combine:
             return outputs
         for group in by_shape(kpis):
             try:
-                seen = await self._enriched(events, group[0])
+                seen = await self.reading.enriched(events, group[0])
                 if group[0].scalar is not None:
                     for compiled in group:
                         outputs += self.publisher.single(compiled, chosen(seen, compiled))
@@ -269,21 +237,6 @@ class Combine:
             except pl.exceptions.PolarsError as error:
                 outputs += self._park(tp, source, state, group, error)
         return outputs
-
-    async def _enriched(self, events: pl.DataFrame, compiled: CompiledKpi) -> pl.DataFrame:
-        """The events with the columns `<prefix>_<field>` of the rows that have their keys; nulls where there is none."""
-        if not compiled.enriched:
-            return events
-        await self.references.follow(self.definitions.references())
-        await self.references.caught_up()
-        for each in compiled.enriched:
-            rows = await self.references.rows(each.reference, self.codecs)
-            named = rows.rename({name: f"{each.prefix}_{name}" for name in rows.columns})
-            keys = [f"{each.prefix}_{name}" for name in each.reference.key]
-            events = events.join(
-                named, left_on=list(each.on), right_on=keys, how="left", coalesce=False, maintain_order="left"
-            )
-        return events
 
     def _partials(
         self, tp: TopicPartition, source: Source, group: Sequence[CompiledKpi], events: pl.DataFrame
@@ -325,12 +278,3 @@ class Combine:
             return []
         state.idle = True
         return bus.marks(source.id, tp.partition, None, idle=True, upto=end)
-
-
-def _timeless(source: Source, time: int | None) -> BadMessage:
-    if time is None:
-        return BadMessage("the event has no time", field=source.event_time, rule="event time")
-    return BadMessage(
-        "the event is later than its arrival: a clock runs ahead",
-        field=source.event_time, value=str(time), rule="watermark.ahead",
-    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""Records of a source → events as combine wants them: decoded, with their times and places, judged, enriched."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from libs.common.catalog import Source
+from libs.common.errors import BadMessage
+from libs.common.expressions import OFFSET, PARTITION, TIME
+from libs.common.kafka import Record
+from libs.common.references import References
+from libs.common.registry import Codecs
+from libs.common.rules import references_of, verdicts
+from libs.common.wire import DTYPES, INDEX
+from services.detector.core.definitions import CompiledKpi
+from services.detector.core.windows import milliseconds
+from services.detector.handlers.definitions import Definitions
+
+ARRIVAL = "__arrival"
+Bad = list[tuple[int, BadMessage]]
+
+
+class Reading:
+    """How events are read, whatever they are read for: the present, the past, a state that is made anew."""
+
+    def __init__(self, definitions: Definitions, codecs: Codecs, references: References) -> None:
+        self.definitions, self.codecs, self.references = definitions, codecs, references
+
+    async def events(self, source: Source, records: Sequence[Record]) -> tuple[pl.DataFrame, Bad]:
+        """The events of records of one partition that have a value, and what is none, by its place among them."""
+        frame, bad = await self.codecs.events(source, [record.value for record in records])
+        places = frame[INDEX]
+        frame = frame.with_columns(
+            pl.Series(OFFSET, [record.offset for record in records], dtype=pl.Int64).gather(places),
+            pl.Series(ARRIVAL, [record.timestamp for record in records], dtype=pl.Int64).gather(places),
+            pl.lit(records[0].partition if records else 0, dtype=pl.Int32).alias(PARTITION),
+        )
+        usable, timeless = timed(source, frame)
+        return await self.judged(source, usable), [*bad, *timeless]
+
+    async def judged(self, source: Source, events: pl.DataFrame) -> pl.DataFrame:
+        """Adds the verdict columns of the source's quality rules."""
+        rules = self.definitions.rules.get(source.id, [])
+        keys = {}
+        if references_of(rules):
+            await self.references.follow(self.definitions.references())
+            keys = await self.references.caught_up()
+        return events.with_columns(verdicts(rules, keys))
+
+    async def enriched(self, events: pl.DataFrame, compiled: CompiledKpi) -> pl.DataFrame:
+        """The events with the columns `<prefix>_<field>` of the rows that have their keys; nulls where there is none."""
+        if not compiled.enriched:
+            return events
+        await self.references.follow(self.definitions.references())
+        await self.references.caught_up()
+        for each in compiled.enriched:
+            rows = await self.references.rows(each.reference, self.codecs)
+            named = rows.rename({name: f"{each.prefix}_{name}" for name in rows.columns})
+            keys = [f"{each.prefix}_{name}" for name in each.reference.key]
+            events = events.join(
+                named, left_on=list(each.on), right_on=keys, how="left", coalesce=False, maintain_order="left"
+            )
+        return events
+
+
+def timed(source: Source, frame: pl.DataFrame) -> tuple[pl.DataFrame, Bad]:
+    """The events that have a time which their arrival allows, with it as `__time`; the others by their `__index`."""
+    missing = [field for field in source.fields if field.name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None, dtype=DTYPES[each.type]).alias(each.name) for each in missing)
+    assert source.event_time is not None
+    frame = frame.with_columns(
+        pl.col(source.event_time).cast(pl.Datetime("ms", "UTC")).dt.epoch("ms").alias(TIME)
+    )
+    good = (pl.col(TIME) <= pl.col(ARRIVAL) + milliseconds(source.watermark.ahead)).fill_null(False)
+    usable = frame.filter(good)
+    if usable.height == frame.height:
+        return usable, []
+    others = frame.filter(~good).select(INDEX, TIME).iter_rows()
+    return usable, [(index, _timeless(source, time)) for index, time in others]
+
+
+def _timeless(source: Source, time: int | None) -> BadMessage:
+    if time is None:
+        return BadMessage("the event has no time", field=source.event_time, rule="event time")
+    return BadMessage(
+        "the event is later than its arrival: a clock runs ahead",
+        field=source.event_time, value=str(time), rule="watermark.ahead",
+    )  # fmt: skip
