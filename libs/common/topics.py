@@ -83,7 +83,7 @@ MODELS = Topic(
     ("detector",), ("detector",), partitions=4, retention=None, compacted=True,
 )  # fmt: skip
 LATE = Topic(
-    "detector.late", "events that came after their window had closed for good", LateEvents, "kpi",
+    "detector.late", "events that came after a window of theirs had closed for good", LateEvents, "kpi",
     ("detector",), ("archive",),
 )  # fmt: skip
 OBSERVATIONS = Topic(

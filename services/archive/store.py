@@ -20,6 +20,7 @@ EXPECTATION_COLUMNS = (
 )  # fmt: skip
 LATE_COLUMNS = (
     "kpi", "kpi_version", "source", "series_key", "window_start", "partition", "first", "last", "count", "recorded_at",
+    "closed_to",
 )  # fmt: skip
 SIGNAL_COLUMNS = (
     "kpi", "kpi_version", "series_key", "series", "rule", "kind", "severity", "change", "verdict", "first_window",

@@ -121,14 +121,17 @@ class Expectation(Event):
 
 
 class LateEvents(Event):
-    """Events that came after their window had closed for good: counted, kept aside, in no value."""
+    """Events that came after a window of theirs had closed for good: counted, and in none of its values."""
 
     kpi: str
     kpi_version: int
     source: str
     series_key: str
     window_start: Moment
-    """Start of the window (or pane, or session) that they would have belonged to."""
+    """Start of the window (or pane, or session) that they belong to."""
+    closed_to: Moment | None = None
+    """Windows that end up to then were closed when they came. Sliding windows that end later have them; of all other
+    kinds, and where it is not given, no window does."""
     partition: int
     first: int
     last: int

@@ -20,6 +20,9 @@ from services.detector.core.windows import Each, Session
 INPUT = "kpi:"
 """Before the id of a KPI: the name of its emitted values as a source of KPIs over it."""
 
+CLOSED = "closed"
+"""Of late rows: windows that end up to then were closed when they came."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -127,7 +130,12 @@ class Engine:
                 if state is None or name in self.parked:
                     continue
                 try:
-                    late.setdefault(name, []).append(state.add(frame, watermarks[name]))
+                    watermark = watermarks[name]
+                    closed = None if watermark is None else watermark - state.compiled.lateness
+                    aside = state.add(frame, watermark)
+                    late.setdefault(name, []).append(
+                        aside.with_columns(pl.lit(closed, dtype=pl.Int64).alias(CLOSED))
+                    )
                 except pl.exceptions.PolarsError as error:
                     self.park(name, error)
         return {name: pl.concat(frames, how="diagonal") for name, frames in late.items()}

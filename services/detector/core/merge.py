@@ -32,7 +32,7 @@ class MergeState(Protocol):
     compiled: CompiledKpi
 
     def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
-        """Take partial rows (`ROWS` and the states) in; returns those that are late."""
+        """Take partial rows (`ROWS` and the states) in; returns those that are late, for all windows or for some."""
         ...
 
     def emit(self, watermark: int | None, now: int) -> pl.DataFrame:
@@ -98,6 +98,8 @@ class Panes:
             closed = stops + self.compiled.lateness <= watermark
             if closed.any():
                 late, partials = partials.filter(closed), partials.filter(~closed)
+            first = self.windows.first_stop(partials["start"])
+            late = late.vstack(partials.filter(first + self.compiled.lateness <= watermark))
         if partials.is_empty():
             return late
         self.content.add(partials)

@@ -50,6 +50,10 @@ class Aligned:
         """Stop of the last window that each pane lies in."""
         return (panes - self.offset) // self.every * self.every + self.offset + self.size
 
+    def first_stop(self, panes: pl.Series) -> pl.Series:
+        """Stop of the first window that each pane lies in."""
+        return pl.Series(self._first_and_last(panes.to_numpy(), None)[0] + self.size, dtype=pl.Int64)
+
     def stop_of(self, starts: pl.Series) -> pl.Series:
         return starts + self.size
 
@@ -110,6 +114,9 @@ class Calendar:
         return days.replace_strict(starts, return_dtype=pl.Int64)
 
     def last_stop(self, panes: pl.Series) -> pl.Series:
+        return self.stop_of(panes)
+
+    def first_stop(self, panes: pl.Series) -> pl.Series:
         return self.stop_of(panes)
 
     def stop_of(self, starts: pl.Series) -> pl.Series:

@@ -12,7 +12,7 @@ from libs.common.events import LateEvents
 from libs.common.kafka import Record, read_between
 from libs.common.stream import Output
 from libs.common.topics import LATE, PARTIALS, STATE
-from services.detector.core.engine import INPUT, Emission, Engine
+from services.detector.core.engine import CLOSED, INPUT, Emission, Engine
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.publishing import Publisher
@@ -155,6 +155,6 @@ class Merge:
             event = LateEvents.build(
                 kpi=compiled.kpi.id, kpi_version=compiled.version, source=source, series_key=row["series_key"],
                 window_start=clock.moment(row["start"]), partition=row["partition"], first=row.get("first", 0),
-                last=row.get("end", 0), count=row["count"], recorded_at=now,
+                last=row.get("end", 0), count=row["count"], recorded_at=now, closed_to=clock.moment(row[CLOSED]),
             )  # fmt: skip
             yield Output(LATE.name, compiled.kpi.id.encode(), event.encode())

@@ -63,13 +63,15 @@ async def events_after(
 async def late(pool: asyncpg.Pool, observation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Records of the events of the observation's series that were set aside as too late, up to its end.
 
-    Those that began in its window, and those whose offsets overlap its ranges.
+    Those that began in its window, and those whose offsets overlap its ranges; of sliding windows those for which
+    this one had closed.
     """
     spans = observation["offsets"]
     rows: list[Mapping[str, Any]] = await pool.fetch(
         """
         select l.window_start, l.partition, l.first, l.last, l.count from read.late_events l
          where l.kpi = $1 and l.kpi_version = $2 and l.series_key = $3 and l.window_start < $5
+           and (l.closed_to is null or l.closed_to >= $5)
            and (l.window_start >= $4 or exists (
              select from unnest($6::int[], $7::bigint[], $8::bigint[]) as span(partition, first, last)
               where span.partition = l.partition and l.first <= span.last and l.last >= span.first

@@ -14,7 +14,7 @@ from libs.common.expressions import OFFSET, PARTITION, TIME
 from libs.common.wire import SCHEMA_ID
 from services.detector.core.combine import partials, split
 from services.detector.core.definitions import CompiledKpi, compile_kpi
-from services.detector.core.engine import Announcement, Engine, Mark, Rows
+from services.detector.core.engine import CLOSED, Announcement, Engine, Mark, Rows
 
 MINUTE = 60_000
 PARTITIONS = 2
@@ -151,6 +151,7 @@ class Merged:
         self.published: dict[tuple[str, int], dict[str, Any]] = {}
         self.revisions: dict[tuple[str, int], list[int]] = defaultdict(list)
         self.late = 0
+        self.asides: list[dict[str, int]] = []
         announced = [Announcement(compiled.name, number, None, True) for number in range(PARTITIONS)]
         self.step([], [], announced)
 
@@ -180,7 +181,12 @@ class Merged:
         emissions = self.engine.step(*self.log[-1])
         assert self.engine.parked == {}
         for emission in emissions:
-            self.late += int(emission.late["count"].sum()) if emission.late.height else 0
+            if emission.late.height:
+                self.late += int(emission.late["count"].sum())
+                minutes = pl.col("start", CLOSED) // MINUTE
+                self.asides += (
+                    emission.late.select(minutes, "count").select("start", "count", CLOSED).to_dicts()
+                )
             for row in emission.due.to_dicts():
                 key = row["series_key"], row["start"] // MINUTE
                 self.revisions[key].append(row["revision"])
@@ -276,6 +282,16 @@ def test_an_event_after_lateness_is_counted_as_late_and_changes_nothing(window: 
     engine.feed([Event(2, "UA", 100, 1)], provisional=False)
     assert engine.late == 1
     assert engine.published == before
+
+
+def test_an_event_too_late_for_some_sliding_windows_is_told_of_with_the_end_of_the_last_of_them() -> None:
+    engine = Merged(kpi({"sliding": "30m", "every": "10m"}, lateness="5m"))
+    engine.feed([Event(5, "UA", 5, 0), Event(27, "UA", 7, 0), Event(27, "UA", 7, 1)])
+    engine.feed([Event(8, "UA", 100, 1)])
+    assert engine.asides == [{"start": 0, "count": 1, "closed": 22}]
+    engine.feed([Event(90, "UA", 7, 0), Event(90, "UA", 7, 1)])
+    values = {start: engine.published["carrier=UA", start]["value"] for start in (-20, -10, 0)}
+    assert values == {-20: 5.0, -10: 5.0, 0: 119.0}
 
 
 def test_an_event_within_lateness_revises_a_final_window() -> None:
