@@ -208,9 +208,9 @@ class Tail:
         while True:
             batches = await self.client.getmany(timeout_ms=FETCH_MS)
             now = time.monotonic()
-            for records in batches.values():
+            for tp, records in batches.items():
                 self.values.extend(record.value or b"" for record in records)
-                self.places.extend((record.partition, record.offset) for record in records)
+                self.places.extend((tp.partition, record.offset) for record in records)
                 self.times.extend([now] * len(records))
 
     def quiet(self, seconds: float) -> bool:

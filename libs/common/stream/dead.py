@@ -4,6 +4,7 @@ import base64
 from collections import deque
 from datetime import datetime
 
+from aiokafka import TopicPartition
 from opentelemetry import trace
 
 from libs.common import telemetry
@@ -17,12 +18,19 @@ class TooManyDeadLetters(SextantError):
 
 
 def dead_letter(
-    record: Record, error: BadMessage, *, source: str, stage: str, service: str, now: datetime
+    record: Record,
+    tp: TopicPartition,
+    error: BadMessage,
+    *,
+    source: str,
+    stage: str,
+    service: str,
+    now: datetime,
 ) -> DeadLetter:
-    """The letter for one record; its id is the record's place, so that it is the same when met again."""
+    """The letter for one record of `tp`; its id is the record's place, so that it is the same when met again."""
     span = trace.get_current_span(telemetry.extract(record.headers)).get_span_context()
     return DeadLetter.build(
-        id=f"{record.topic}/{record.partition}/{record.offset}",
+        id=f"{tp.topic}/{tp.partition}/{record.offset}",
         source=source,
         stage=stage,
         error=type(error).__name__,
@@ -30,8 +38,8 @@ def dead_letter(
         field=error.field,
         value=error.value,
         rule=error.rule,
-        topic=record.topic,
-        partition=record.partition,
+        topic=tp.topic,
+        partition=tp.partition,
         offset=record.offset,
         key_b64=base64.b64encode(record.key).decode() if record.key is not None else None,
         payload_b64=base64.b64encode(record.value or b"").decode(),

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -19,7 +19,7 @@ SETTLE_SECONDS = 0.3
 
 async def fetch(
     client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event, *, timeout_ms: int, max_records: int
-) -> list[Record]:
+) -> Sequence[Record]:
     """The next records of a partition; none once it is to be given up.
 
     The client lets no fetch return while the group shares its partitions out anew, and that waits for the

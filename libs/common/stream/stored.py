@@ -141,17 +141,17 @@ class StoredLoop:
                     raise Lost
                 bad = list(await self.keep(connection, tp, records))
                 limit.count(len(records), len(bad))
-                await self._bury(topic, bad)
+                await self._bury(tp, topic, bad)
         telemetry.CONSUMED.labels(self.name, topic, str(tp.partition)).inc(len(records))
         telemetry.BATCH_SECONDS.labels(self.name).observe(clock.monotonic() - began)
 
-    async def _bury(self, topic: str, bad: Iterable[tuple[Record, BadMessage]]) -> None:
+    async def _bury(self, tp: TopicPartition, topic: str, bad: Iterable[tuple[Record, BadMessage]]) -> None:
         """Before the commit: a crash in between sends the same letter again, under the same id."""
         assert self.dead is not None
         for record, error in bad:
             source = topic.partition(".")[2] if topic.startswith(("events.", "reference.")) else topic
             letter = dead_letter(
-                record, error, source=source, stage=self.name, service=self.schema, now=clock.now()
+                record, tp, error, source=source, stage=self.name, service=self.schema, now=clock.now()
             )
             await self.dead.send_and_wait(
                 self.settings.prefix + DEAD.name, letter.encode(), key=source.encode()

@@ -70,7 +70,7 @@ class TransactionalLoop:
         processor: Processor,
         readiness: Readiness,
         *,
-        max_records: int = 20_000,
+        max_records: int = 50_000,
         tick_seconds: float = 0.25,
         pause_seconds: float = 0.0,
     ) -> None:

@@ -79,7 +79,7 @@ class Keepers:
             gone = [record.key.decode() for record in records if record.value is None and record.key]
             await store.delete_references(connection, source.id, gone)
         else:
-            rows, minutes, timeless = event_rows(source, data, frame, now)
+            rows, minutes, timeless = event_rows(source, tp.partition, data, frame, now)
             bad += timeless
             await store.copy(connection, "events", store.EVENT_COLUMNS, rows)
         await store.add_landed(connection, source.id, minutes)

@@ -25,7 +25,7 @@ def json_rows(frame: pl.DataFrame) -> list[bytes]:
 
 
 def event_rows(
-    source: Source, records: Sequence[Record], frame: pl.DataFrame, now: datetime
+    source: Source, partition: int, records: Sequence[Record], frame: pl.DataFrame, now: datetime
 ) -> tuple[list[tuple[Any, ...]], Counter[datetime], list[tuple[Record, BadMessage]]]:
     """Rows of `archive.events`, how many landed per minute of arrival, and the records without a time.
 
@@ -55,7 +55,7 @@ def event_rows(
         rows.append(
             (
                 source.id,
-                record.partition,
+                partition,
                 record.offset,
                 time,
                 None if event_id is None else str(event_id),

@@ -117,7 +117,7 @@ class Combine:
         if not records:
             return outputs or await self._silence(tp, source, state)
         state.heard, state.idle = clock.monotonic(), False
-        events, dead = await self._read(source, records, state)
+        events, dead = await self._read(tp, source, records, state)
         live = [kpis[name] for name in sorted(state.progress.live & kpis.keys())]
         parked = len(state.progress.parked)
         outputs += [*dead, *await self._combine(tp, source, state, live, events)]
@@ -164,7 +164,7 @@ class Combine:
         if start < until:
             past, position = await self._past(tp, state, start, until)
             if past:
-                events, _ = await self._read(source, past, None)
+                events, _ = await self._read(tp, source, past, None)
                 outputs += await self._combine(tp, source, state, [kpis[name] for name in names], events)
                 at = self._watermark(source, past, events)
         for name in names:
@@ -183,7 +183,7 @@ class Combine:
 
     async def _past(
         self, tp: TopicPartition, state: Input, start: int, until: int
-    ) -> tuple[list[Record], int]:
+    ) -> tuple[Sequence[Record], int]:
         """Records from `start`, before `until`, and the offset from which the next ones are to be read."""
         if state.past is None:
             state.past = consumer(self.settings)
@@ -197,19 +197,19 @@ class Combine:
         return records, min(until, await state.past.position(tp))
 
     async def _read(
-        self, source: Source, records: Sequence[Record], state: Input | None
+        self, tp: TopicPartition, source: Source, records: Sequence[Record], state: Input | None
     ) -> tuple[pl.DataFrame, list[Output]]:
         """The events as a frame with the columns that combine wants; dead letters for what is none."""
         data = [record for record in records if record.value]
-        events, bad = await self.reading.events(source, data)
+        events, bad = await self.reading.events(source, tp.partition, data)
         if state is None:  # the past was counted and its dead letters were written when it was the present
             return events, []
         state.limit.count(len(data), len(bad))
-        return events, [self._bury(source, data[index], error) for index, error in bad]
+        return events, [self._bury(source, tp, data[index], error) for index, error in bad]
 
-    def _bury(self, source: Source, record: Record, error: BadMessage) -> Output:
+    def _bury(self, source: Source, tp: TopicPartition, record: Record, error: BadMessage) -> Output:
         letter = dead_letter(
-            record, error, source=source.id, stage="combine", service="detector", now=clock.now()
+            record, tp, error, source=source.id, stage="combine", service="detector", now=clock.now()
         )
         telemetry.DEAD_LETTERS.labels("detector.combine", EVENTS.of(source.id)).inc()
         return Output(DEAD.name, source.id.encode(), letter.encode())
@@ -260,7 +260,10 @@ class Combine:
 
     def _watermark(self, source: Source, records: Sequence[Record], events: pl.DataFrame) -> int | None:
         """The latest of what was declared and what was seen, less the source's delay."""
-        times = [int(value) for record in records for name, value in record.headers if name == "sx-watermark"]
+        declared = (record for record in records if not record.value)
+        times = [
+            int(value) for record in declared for name, value in record.headers if name == "sx-watermark"
+        ]
         if events.height:
             newest = events[TIME].max()
             assert isinstance(newest, int)

@@ -26,14 +26,16 @@ class Reading:
     def __init__(self, definitions: Definitions, codecs: Codecs, references: References) -> None:
         self.definitions, self.codecs, self.references = definitions, codecs, references
 
-    async def events(self, source: Source, records: Sequence[Record]) -> tuple[pl.DataFrame, Bad]:
-        """The events of records of one partition that have a value, and what is none, by its place among them."""
+    async def events(
+        self, source: Source, partition: int, records: Sequence[Record]
+    ) -> tuple[pl.DataFrame, Bad]:
+        """The events of records of `partition` that have a value, and what is none, by its place among them."""
         frame, bad = await self.codecs.events(source, [record.value for record in records])
         places = frame[INDEX]
         frame = frame.with_columns(
             pl.Series(OFFSET, [record.offset for record in records], dtype=pl.Int64).gather(places),
             pl.Series(ARRIVAL, [record.timestamp for record in records], dtype=pl.Int64).gather(places),
-            pl.lit(records[0].partition if records else 0, dtype=pl.Int32).alias(PARTITION),
+            pl.lit(partition, dtype=pl.Int32).alias(PARTITION),
         )
         usable, timeless = timed(source, frame)
         return await self.judged(source, usable), [*bad, *timeless]

@@ -152,7 +152,7 @@ class Upper:
         for record in records:
             if record.value == b"bad":
                 letter = dead_letter(
-                    record, BadMessage("no good"), source="x", stage="t", service="t", now=clock.now()
+                    record, tp, BadMessage("no good"), source="x", stage="t", service="t", now=clock.now()
                 )
                 outputs.append(Output(DEAD.name, b"x", letter.encode()))
             else:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import polars as pl
-from aiokafka.structs import ConsumerRecord
+from aiokafka.record._crecords import DefaultRecord
 
 from libs.common.catalog import DEFINITION, Source
 from libs.common.wire import INDEX, SCHEMA_ID
@@ -18,13 +18,13 @@ SOURCE = DEFINITION.validate_python(
 )  # fmt: skip
 
 
-def record(offset: int) -> "ConsumerRecord[bytes | None, bytes | None]":
+def record(offset: int) -> DefaultRecord:
     headers = (
         ("sx-ingested", b"1360342861000"),
         ("sx-receipt", b"r1"),
         ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     )
-    return ConsumerRecord("events.departures", 2, offset, 0, 0, b"UA", b"x", None, 2, 1, headers)
+    return DefaultRecord(offset, 0, 0, b"UA", b"x", list(headers))
 
 
 def frame(times: list[datetime | None]) -> pl.DataFrame:
@@ -41,7 +41,7 @@ def frame(times: list[datetime | None]) -> pl.DataFrame:
 
 def test_a_row_says_where_its_event_came_from() -> None:
     assert isinstance(SOURCE, Source)
-    ((row,), minutes, bad) = event_rows(SOURCE, [record(41)], frame([AT]), AT)
+    ((row,), minutes, bad) = event_rows(SOURCE, 2, [record(41)], frame([AT]), AT)
     assert row[:8] == ("departures", 2, 41, AT, "0", "UA", 7, "r1")
     assert row[10] == "0af7651916cd43dd8448eb211c80319c"
     assert list(minutes.values()) == [1]
@@ -50,7 +50,7 @@ def test_a_row_says_where_its_event_came_from() -> None:
 
 def test_an_event_without_a_time_is_bad_and_the_others_are_kept() -> None:
     assert isinstance(SOURCE, Source)
-    rows, _, bad = event_rows(SOURCE, [record(1), record(2)], frame([None, AT]), AT)
+    rows, _, bad = event_rows(SOURCE, 2, [record(1), record(2)], frame([None, AT]), AT)
     assert [row[2] for row in rows] == [2]
     assert [(each.offset, error.field) for each, error in bad] == [(1, "at")]
 

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
-from aiokafka.structs import ConsumerRecord
+from aiokafka import TopicPartition
+from aiokafka.record._crecords import DefaultRecord
 
 from libs.common.errors import BadMessage
-from libs.common.kafka import Record
 from libs.common.stream import Limit, TooManyDeadLetters, dead_letter
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
@@ -46,12 +46,18 @@ def test_what_was_long_ago_no_longer_counts() -> None:
 
 
 def test_a_letter_has_the_place_of_its_record_as_its_name_and_keeps_its_bytes() -> None:
-    record: Record = ConsumerRecord(
-        "p.events.x", 3, 17, 1_700_000_000_000, 0, b"key", b"\xff\x00", None, 3, 2, (("ce_id", b"a"),)
-    )
+    record = DefaultRecord(17, 1_700_000_000_000, 0, b"key", b"\xff\x00", [("ce_id", b"a")])
     error = BadMessage("no number", field="level", value="high", rule="type int")
     letters = [
-        dead_letter(record, error, source="x", stage="archive.events", service="archive", now=NOW)
+        dead_letter(
+            record,
+            TopicPartition("p.events.x", 3),
+            error,
+            source="x",
+            stage="archive.events",
+            service="archive",
+            now=NOW,
+        )
         for _ in range(2)
     ]
     assert letters[0] == letters[1]
