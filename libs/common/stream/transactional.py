@@ -51,6 +51,10 @@ class Processor(Protocol):
         """The partition is no longer ours: forget its state."""
         ...
 
+    async def urgent(self, tp: TopicPartition, records: Sequence[Record]) -> bool:
+        """Whether these records, all that are held, are better not held together with what comes next."""
+        ...
+
     async def process(self, tp: TopicPartition, records: Sequence[Record]) -> Iterable[Output]:
         """What comes of these records; called with none at least every tick.
 
@@ -58,6 +62,10 @@ class Processor(Protocol):
         used is set aside by the processor: its dead letter is one of the outputs.
         """
         ...
+
+
+LOOK_SECONDS = 0.01
+"""How often what is held is looked at."""
 
 
 class TransactionalLoop:
@@ -74,7 +82,8 @@ class TransactionalLoop:
         tick_seconds: float = 0.25,
         pause_seconds: float = 0.0,
     ) -> None:
-        """`pause_seconds`: least time between the beginnings of two batches, so that they are worth it."""
+        """`pause_seconds`: from one batch on, records are held for so long unless they are urgent: a transaction
+        costs the same for one record as for thousands."""
         self.settings, self.name, self.processor = settings, name, processor
         self.max_records, self.tick_seconds, self.pause_seconds = max_records, tick_seconds, pause_seconds
         self.membership = Membership(settings, name, self._own, readiness)
@@ -98,24 +107,38 @@ class TransactionalLoop:
             else:
                 client.seek(tp, committed)
             await self.processor.assigned(client, tp)
-            backoff = Backoff()
+            backoff, until = Backoff(), 0.0
             while not release.is_set():
-                timeout = int(self.tick_seconds * 1000)
-                began = clock.monotonic()
-                records = await fetch(client, tp, release, timeout_ms=timeout, max_records=self.max_records)
+                records = await self._hold(client, tp, release, until)
                 if release.is_set():
                     break
+                until = clock.monotonic() + self.pause_seconds
                 await self._step(writer, tp, records, release, backoff)
                 if not release.is_set():
                     lag = (client.highwater(tp) or 0) - await client.position(tp)
                     telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
-                await asyncio.sleep(max(0.0, began + self.pause_seconds - clock.monotonic()))
             if last := list(await self.processor.releasing(tp)):
                 async with writer.transaction():
                     await self._send(writer, last)
         finally:
             await self.processor.revoked(tp)
             await writer.stop()
+
+    async def _hold(
+        self, client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event, until: float
+    ) -> list[Record]:
+        """The next batch: what comes until the (monotonic) time, or is urgent; none if nothing comes in a tick."""
+        held: list[Record] = []
+        while True:
+            wait = max(0.0, until - clock.monotonic()) if held else self.tick_seconds
+            room = self.max_records - len(held)
+            held += await fetch(client, tp, release, timeout_ms=int(wait * 1000), max_records=room)
+            left = until - clock.monotonic()
+            if release.is_set() or not held or left <= 0 or len(held) >= self.max_records:
+                return held
+            if await self.processor.urgent(tp, held):
+                return held
+            await asyncio.sleep(min(LOOK_SECONDS, left))
 
     async def _step(
         self,

@@ -6,7 +6,7 @@ import polars as pl
 
 from libs.common.expressions import OFFSET, PARTITION, TIME
 from services.detector.core.definitions import CompiledKpi
-from services.detector.core.merge import Scalars, Snapshot, observations
+from services.detector.core.merge import Scalars, Snapshot, least, observations
 from services.detector.core.published import KEYS, SCHEMA, Published
 
 CONTENT: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -106,9 +106,17 @@ class Derived:
         self.content, self.published.windows = frames["rows"], frames["published"].select(list(SCHEMA))
 
     @property
+    def next_stop(self) -> int | None:
+        return least(self._open()["stop"])
+
+    @property
     def open_windows(self) -> int:
-        ahead = pl.lit(True) if self.emitted_to is None else pl.col("stop") > self.emitted_to
-        return self.content.filter(ahead).select(KEYS).n_unique()
+        return self._open().select(KEYS).n_unique()
+
+    def _open(self) -> pl.DataFrame:
+        return (
+            self.content if self.emitted_to is None else self.content.filter(pl.col("stop") > self.emitted_to)
+        )
 
     @property
     def rows(self) -> int:

@@ -123,9 +123,13 @@ class Engine:
 
     def _add(self, rows: Iterable[Rows], watermarks: Mapping[str, int | None]) -> dict[str, pl.DataFrame]:
         late: dict[str, list[pl.DataFrame]] = {}
+        batches: dict[tuple[str, ...], list[pl.DataFrame]] = {}
         for each in rows:
             frame = each.frame.with_columns(pl.lit(each.partition, dtype=pl.Int32).alias("partition"))
-            for name in each.kpis:
+            batches.setdefault(each.kpis, []).append(frame)
+        for kpis, frames in batches.items():
+            frame = pl.concat(frames)
+            for name in kpis:
                 state = self.states.get(name)
                 if state is None or name in self.parked:
                     continue
@@ -149,6 +153,35 @@ class Engine:
             source = self.states[name].compiled.source
             if source is not None and source.id == mark.source and mark.partition in track.live:
                 track.watermark.advance(mark.partition, mark.at, mark.idle)
+
+    def closes(self, marks: Sequence[Mark]) -> bool:
+        """Whether these marks bring the end of an open window: then they are better taken in at once."""
+        for name, state in self.states.items():
+            stop = None if name in self.parked else state.next_stop
+            if stop is None:
+                continue
+            at = self._watermark_after(name, marks)
+            if at is not None and at >= stop:
+                return True
+        return False
+
+    def _watermark_after(self, name: str, marks: Sequence[Mark]) -> int | None:
+        """What `watermark` would be with these marks."""
+        compiled = self.states[name].compiled
+        if compiled.source is not None:
+            track = self.tracks[name]
+            mine = [
+                mark for mark in marks if mark.source == compiled.source.id and mark.partition in track.live
+            ]
+            return track.watermark.after((mark.partition, mark.at, mark.idle) for mark in mine)
+        times: list[int] = []
+        for source in (f"{INPUT}{id}" for id in compiled.kpi.over.values()):
+            known = self.marks.get(source, Watermark(self.inputs))
+            at = known.after((mark.partition, mark.at, mark.idle) for mark in marks if mark.source == source)
+            if at is None:
+                return None
+            times.append(at)
+        return min(times, default=None)
 
     def _partitions(self, mark: Mark) -> int:
         if mark.source.startswith(INPUT):

@@ -50,6 +50,11 @@ class MergeState(Protocol):
     def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None: ...
 
     @property
+    def next_stop(self) -> int | None:
+        """End (ms) of the first window that was not emitted as final yet."""
+        ...
+
+    @property
     def open_windows(self) -> int: ...
 
     @property
@@ -208,6 +213,12 @@ class Panes:
         self.changed = [frames["changed"]] if frames["changed"].height else []
 
     @property
+    def next_stop(self) -> int | None:
+        panes = pl.Series(sorted(self.panes), dtype=pl.Int64)
+        _, starts = self.windows.next_of(panes, self.emitted_to)
+        return least(self.windows.stop_of(starts))
+
+    @property
     def open_windows(self) -> int:
         """Panes of which not every window was emitted as final yet."""
         panes = pl.Series(sorted(self.panes), dtype=pl.Int64)
@@ -225,6 +236,11 @@ class Panes:
     def size(self) -> int:
         blocks = self.blocks.size if self.blocks is not None else 0
         return self.content.size + blocks + int(self.published.windows.estimated_size())
+
+
+def least(times: pl.Series) -> int | None:
+    found = times.min()
+    return found if isinstance(found, int) else None
 
 
 def _is_long(windows: Aligned | Calendar) -> bool:

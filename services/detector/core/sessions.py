@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from services.detector.core.definitions import CompiledKpi
-from services.detector.core.merge import Scalars, Snapshot, observations
+from services.detector.core.merge import Scalars, Snapshot, least, observations
 from services.detector.core.rows import ROWS, merging, values
 from services.detector.core.windows import Session
 
@@ -153,6 +153,10 @@ class Sessions:
     def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None:
         self.emitted_to, self.early_at = scalars["emitted_to"], scalars["early_at"] or 0
         self.content, self.windows = frames["rows"], frames["windows"]
+
+    @property
+    def next_stop(self) -> int | None:
+        return least(self.windows.filter(~pl.col("final"))["stop"])
 
     @property
     def open_windows(self) -> int:

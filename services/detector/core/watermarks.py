@@ -5,8 +5,8 @@ are idle it stays where it is; it never goes back. A partition that was never he
 (Akidau et al., The Dataflow Model, VLDB 2015, section 2.3.)
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -38,6 +38,15 @@ class Watermark:
             return
         least = min(mark.at for mark in active if mark.at is not None)
         self.at = least if self.at is None else max(self.at, least)
+
+    def after(self, reports: Iterable[tuple[int, int | None, bool]]) -> int | None:
+        """Where the watermark would be after these reports (as `advance` takes them)."""
+        trial = Watermark(
+            self.partitions, {number: replace(mark) for number, mark in self.marks.items()}, self.at
+        )
+        for report in reports:
+            trial.advance(*report)
+        return trial.at
 
     @property
     def held_by(self) -> int | None:

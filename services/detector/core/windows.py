@@ -87,6 +87,11 @@ class Aligned:
         _, starts = self.windows_of(pl.Series(panes), above, upto)
         return np.unique(starts.to_numpy())
 
+    def ends_between(self, above: int, upto: int) -> bool:
+        """Whether a window has above < stop <= upto."""
+        first = self.offset + self.size
+        return (upto - first) // self.every > (above - first) // self.every
+
 
 @dataclass(frozen=True)
 class Calendar:
@@ -143,6 +148,10 @@ class Calendar:
         _, starts = self.windows_of(pl.Series(panes), above, upto)
         return np.unique(starts.to_numpy())
 
+    def ends_between(self, above: int, upto: int) -> bool:
+        before, after = self.pane_of(pl.Series([above, upto], dtype=pl.Int64))
+        return before != after
+
     def _stop(self, start: int) -> int:
         if start not in self.stops:
             self._bounds(datetime.fromtimestamp(start / 1000, UTC).astimezone(self._zone).date())
@@ -197,10 +206,17 @@ class Session:
 
     gap: int
 
+    def ends_between(self, above: int, upto: int) -> bool:
+        """Unknown without the events: a session's end waits for the batch."""
+        return False
+
 
 @dataclass(frozen=True)
 class Each:
     """No windows: every event is a value of its own."""
+
+    def ends_between(self, above: int, upto: int) -> bool:
+        return False
 
 
 Windows = Aligned | Calendar | Session | Each

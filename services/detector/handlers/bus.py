@@ -53,6 +53,11 @@ def _number(at: int | None) -> bytes:
     return b"" if at is None else str(at).encode()
 
 
+def marks_in(records: Sequence[Record]) -> list[Mark]:
+    """The watermarks alone."""
+    return read([record for record in records if not record.value])[1]
+
+
 def read(records: Sequence[Record]) -> tuple[list[Rows], list[Mark], list[Announcement]]:
     found: tuple[list[Rows], list[Mark], list[Announcement]] = ([], [], [])
     for record in records:

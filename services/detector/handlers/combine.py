@@ -26,6 +26,9 @@ from services.detector.settings import Settings
 
 log = logging.getLogger(__name__)
 
+URGENT_RECORDS = 5_000
+"""So many are a batch worth its wait, whatever they bring."""
+
 CATCH_UP_RECORDS = 50_000
 """Of the past, beside each batch of the present."""
 
@@ -62,6 +65,8 @@ class Input:
     heard: float
     """Monotonic time of the last record."""
     idle: bool = False
+    at: int | None = None
+    """The watermark that was told last."""
     past: AIOKafkaConsumer | None = None
     """Reads the past for KPIs that are behind."""
     definitions: int = -1
@@ -99,17 +104,32 @@ class Combine:
     async def releasing(self, tp: TopicPartition) -> list[Output]:
         return []
 
+    def _source(self, tp: TopicPartition) -> Source | None:
+        return self.definitions.catalog.source(self._source_id(tp))
+
+    def _source_id(self, tp: TopicPartition) -> str:
+        return tp.topic.removeprefix(self.settings.prefix + EVENTS.of(""))
+
     def _key(self, tp: TopicPartition) -> bytes:
-        topic = tp.topic.removeprefix(self.settings.prefix)
-        return f"{topic.removeprefix(EVENTS.of(''))}/{tp.partition}".encode()
+        return f"{self._source_id(tp)}/{tp.partition}".encode()
+
+    async def urgent(self, tp: TopicPartition, records: Sequence[Record]) -> bool:
+        """Whether the partition's watermark passes the end of a window: its value is waited for."""
+        state, source = self.inputs[tp], self._source(tp)
+        if source is None or len(records) > URGENT_RECORDS:
+            return False
+        events, _ = await self.reading.timed(source, tp.partition, [each for each in records if each.value])
+        at = self._watermark(source, records, events)
+        if at is None or (state.at is not None and at <= state.at):
+            return False
+        windows = {each.windows for each in self.definitions.by_source.get(source.id, ())}
+        return state.at is None or any(each.ends_between(state.at, at) for each in windows)
 
     async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output]:
         """The past for KPIs that are new, then these records for those that are live."""
-        topic = tp.topic.removeprefix(self.settings.prefix)
-        source = self.definitions.catalog.source(topic.removeprefix(EVENTS.of("")))
+        state, source = self.inputs[tp], self._source(tp)
         if source is None:
             return []
-        state = self.inputs[tp]
         kpis = {compiled.name: compiled for compiled in self.definitions.by_source.get(source.id, ())}
         outputs = await self._redefine(tp, state, kpis)
         if state.progress.behind:
@@ -124,6 +144,7 @@ class Combine:
         if len(state.progress.parked) > parked:
             outputs.append(Output(INPUTS.name, self._key(tp), state.progress.encode()))
         at = self._watermark(source, records, events)
+        state.at = state.at if at is None else max(at, state.at or at)
         return [*outputs, *bus.marks(source.id, tp.partition, at, idle=False, upto=records[-1].offset + 1)]
 
     async def _redefine(self, tp: TopicPartition, state: Input, kpis: dict[str, CompiledKpi]) -> list[Output]:

@@ -92,6 +92,10 @@ class Merge:
     async def revoked(self, tp: TopicPartition) -> None:
         self.partitions.pop(tp.partition, None)
 
+    async def urgent(self, tp: TopicPartition, records: Sequence[Record]) -> bool:
+        """Whether a window's end has come: its value is waited for."""
+        return self.partitions[tp.partition].engine.closes(bus.marks_in(records))
+
     async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output]:
         """Take a batch in, and publish what is due."""
         partition = self.partitions[tp.partition]

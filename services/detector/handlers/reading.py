@@ -29,7 +29,14 @@ class Reading:
     async def events(
         self, source: Source, partition: int, records: Sequence[Record]
     ) -> tuple[pl.DataFrame, Bad]:
-        """The events of records of `partition` that have a value, and what is none, by its place among them."""
+        """The events of records of `partition` that have a value, judged; and what is none, by its place among them."""
+        usable, bad = await self.timed(source, partition, records)
+        return await self.judged(source, usable), bad
+
+    async def timed(
+        self, source: Source, partition: int, records: Sequence[Record]
+    ) -> tuple[pl.DataFrame, Bad]:
+        """As `events`, but not judged."""
         frame, bad = await self.codecs.events(source, [record.value for record in records])
         places = frame[INDEX]
         frame = frame.with_columns(
@@ -38,7 +45,7 @@ class Reading:
             pl.lit(partition, dtype=pl.Int32).alias(PARTITION),
         )
         usable, timeless = timed(source, frame)
-        return await self.judged(source, usable), [*bad, *timeless]
+        return usable, [*bad, *timeless]
 
     async def judged(self, source: Source, events: pl.DataFrame) -> pl.DataFrame:
         """Adds the verdict columns of the source's quality rules."""

@@ -52,6 +52,9 @@ class Signals:
         self.models.pop(tp.partition, None)
         self.swept.pop(tp.partition, None)
 
+    async def urgent(self, tp: TopicPartition, records: Sequence[Record]) -> bool:
+        return False
+
     async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output]:
         models = self.models[tp.partition]
         changed: set[str] = set()

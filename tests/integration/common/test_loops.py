@@ -146,6 +146,9 @@ class Upper:
     async def revoked(self, tp: TopicPartition) -> None:
         pass
 
+    async def urgent(self, tp: TopicPartition, records: Sequence[Record]) -> bool:
+        return False
+
     async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output]:
         self.unready.ask(records)
         outputs = []
