@@ -136,8 +136,11 @@ class TransactionalLoop:
             left = until - clock.monotonic()
             if release.is_set() or not held or left <= 0 or len(held) >= self.max_records:
                 return held
-            if await self.processor.urgent(tp, held):
-                return held
+            try:
+                if await self.processor.urgent(tp, held):
+                    return held
+            except TryLater:
+                return held  # and `process` will say so again
             await asyncio.sleep(min(LOOK_SECONDS, left))
 
     async def _step(

@@ -86,8 +86,9 @@ def series_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     parts = []
     for name in sorted(names):
         text = frame[name].cast(pl.String)
-        odd = text.filter(~text.str.contains(_PLAIN)).unique().drop_nulls().to_list()
-        if odd:
+        plain = text.str.contains(_PLAIN)
+        if not plain.all():
+            odd = text.filter(~plain).unique().drop_nulls().to_list()
             text = text.replace({each: quote(each, safe=" ") for each in odd})
         parts.append((pl.lit(f"{name}=") + text).fill_null(pl.lit(name)))
     return frame.select(pl.concat_str(parts, separator=",").alias("series_key"))["series_key"]
@@ -97,11 +98,11 @@ def split(rows: pl.DataFrame, targets: int) -> Mapping[int, pl.DataFrame]:
     """The rows by merge partition: a stable hash of the series, so that a series always meets in one place."""
     if targets == 1 or rows.is_empty():
         return {0: rows} if rows.height else {}
-    to = place(rows.lazy().select("series_key"), targets).collect()["series_key"].alias("__to")
+    to = place(rows, targets).alias("__to")
     parts = rows.with_columns(to).partition_by("__to", as_dict=True, include_key=False)
     return {int(number[0]): part for number, part in parts.items()}
 
 
-def place(keys: pl.LazyFrame, targets: int) -> pl.LazyFrame:
+def place(rows: pl.DataFrame, targets: int) -> pl.Series:
     """XXH3 of each series key modulo `targets`: the same in every process and version, for state depends on it."""
-    return keys.select(plh.col("series_key").nchash.xxh3_64() % targets)
+    return rows.select(plh.col("series_key").nchash.xxh3_64() % targets).to_series()

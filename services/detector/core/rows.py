@@ -74,13 +74,20 @@ class Rows:
 
     def where(self, condition: pl.Expr) -> pl.DataFrame:
         """The rows that satisfy a condition; several may be of one series, pane and partition."""
+        self._gather()
         return pl.concat([each.filter(condition) for each in (self.merged, *self.fresh)])
 
     def keep(self, condition: pl.Expr) -> None:
         """Forget the others."""
+        self._gather()
         self.merged = self.merged.filter(condition)
         self.fresh = [kept for each in self.fresh if (kept := each.filter(condition)).height]
         self.waiting = sum(each.height for each in self.fresh)
+
+    def _gather(self) -> None:
+        """Many small frames are looked through one by one: make them one."""
+        if len(self.fresh) > 1:
+            self.fresh = [pl.concat(self.fresh, rechunk=True)]
 
     @property
     def height(self) -> int:

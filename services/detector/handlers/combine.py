@@ -67,6 +67,8 @@ class Input:
     idle: bool = False
     at: int | None = None
     """The watermark that was told last."""
+    looked_to: int = 0
+    """Offset up to which it was looked for what is urgent."""
     past: AIOKafkaConsumer | None = None
     """Reads the past for KPIs that are behind."""
     definitions: int = -1
@@ -118,8 +120,9 @@ class Combine:
         state, source = self.inputs[tp], self._source(tp)
         if source is None or len(records) > URGENT_RECORDS:
             return False
-        events, _ = await self.reading.timed(source, tp.partition, [each for each in records if each.value])
-        at = self._watermark(source, records, events)
+        new = [record for record in records if record.offset >= state.looked_to]
+        newest = await self.reading.newest(source, [each for each in new if each.value])
+        at, state.looked_to = watermark(source, new, newest), records[-1].offset + 1
         if at is None or (state.at is not None and at <= state.at):
             return False
         windows = {each.windows for each in self.definitions.by_source.get(source.id, ())}
@@ -143,7 +146,7 @@ class Combine:
         outputs += [*dead, *await self._combine(tp, source, state, live, events)]
         if len(state.progress.parked) > parked:
             outputs.append(Output(INPUTS.name, self._key(tp), state.progress.encode()))
-        at = self._watermark(source, records, events)
+        at = watermark(source, records, events[TIME].max())
         state.at = state.at if at is None else max(at, state.at or at)
         return [*outputs, *bus.marks(source.id, tp.partition, at, idle=False, upto=records[-1].offset + 1)]
 
@@ -187,7 +190,7 @@ class Combine:
             if past:
                 events, _ = await self._read(tp, source, past, None)
                 outputs += await self._combine(tp, source, state, [kpis[name] for name in names], events)
-                at = self._watermark(source, past, events)
+                at = watermark(source, past, events[TIME].max())
         for name in names:
             if name in state.progress.parked:
                 continue
@@ -279,18 +282,6 @@ class Combine:
             state.progress.parked[compiled.name] = reason
             yield from bus.announcement(compiled.name, source.id, tp.partition, None, live=False)
 
-    def _watermark(self, source: Source, records: Sequence[Record], events: pl.DataFrame) -> int | None:
-        """The latest of what was declared and what was seen, less the source's delay."""
-        declared = (record for record in records if not record.value)
-        times = [
-            int(value) for record in declared for name, value in record.headers if name == "sx-watermark"
-        ]
-        if events.height:
-            newest = events[TIME].max()
-            assert isinstance(newest, int)
-            times.append(newest - milliseconds(source.watermark.delay))
-        return max(times, default=None)
-
     async def _silence(self, tp: TopicPartition, source: Source, state: Input) -> list[Output]:
         """A partition that is read to its end and silent for long no longer holds windows back."""
         if state.idle or clock.monotonic() - state.heard < source.watermark.idle.total_seconds():
@@ -302,3 +293,12 @@ class Combine:
             return []
         state.idle = True
         return bus.marks(source.id, tp.partition, None, idle=True, upto=end)
+
+
+def watermark(source: Source, records: Sequence[Record], newest: object) -> int | None:
+    """The latest (ms) of what was declared and of the newest time seen (None: none), less the source's delay."""
+    declared = (record for record in records if not record.value)
+    times = [int(value) for record in declared for name, value in record.headers if name == "sx-watermark"]
+    if isinstance(newest, int):
+        times.append(newest - milliseconds(source.watermark.delay))
+    return max(times, default=None)

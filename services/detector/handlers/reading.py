@@ -1,7 +1,9 @@
 """Records of a source → events as combine wants them: decoded, with their times and places, judged, enriched."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
+import msgspec
 import polars as pl
 
 from libs.common.catalog import Source
@@ -47,6 +49,18 @@ class Reading:
         usable, timeless = timed(source, frame)
         return usable, [*bad, *timeless]
 
+    async def newest(self, source: Source, records: Sequence[Record]) -> int | None:
+        """The latest time (ms) that is written in these few records, whatever becomes of them."""
+        assert source.event_time is not None
+        values = [record.value or b"" for record in records]
+        if source.format == "json":
+            return max((at for value in values if (at := _time_in(value, source.event_time))), default=None)
+        frame, _ = await self.codecs.events(source, values)
+        if frame.is_empty():
+            return None
+        newest = frame[source.event_time].cast(pl.Datetime("ms", "UTC")).dt.epoch("ms").max()
+        return newest if isinstance(newest, int) else None
+
     async def judged(self, source: Source, events: pl.DataFrame) -> pl.DataFrame:
         """Adds the verdict columns of the source's quality rules."""
         rules = self.definitions.rules.get(source.id, [])
@@ -86,6 +100,15 @@ def timed(source: Source, frame: pl.DataFrame) -> tuple[pl.DataFrame, Bad]:
         return usable, []
     others = frame.filter(~good).select(INDEX, TIME).iter_rows()
     return usable, [(index, _timeless(source, time)) for index, time in others]
+
+
+def _time_in(value: bytes, field: str) -> int | None:
+    """The field of a JSON object as a time in ms; None if it is none."""
+    try:
+        time = msgspec.json.decode(value)[field]
+        return time if isinstance(time, int) else int(datetime.fromisoformat(time).timestamp() * 1000)
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError):
+        return None
 
 
 def _timeless(source: Source, time: int | None) -> BadMessage:

@@ -244,6 +244,21 @@ def test_any_cut_any_disorder_and_any_restart_give_the_batch_result(
         assert revisions == list(range(1, len(revisions) + 1)), "every publication has its own revision"
 
 
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@settings(max_examples=60, deadline=None)
+@given(events=EVENTS, minutes=st.lists(st.integers(0, 240), min_size=1, max_size=6))
+def test_it_is_known_beforehand_whether_marks_end_a_window(
+    window: dict[str, str], events: list[Event], minutes: list[int]
+) -> None:
+    merged = Merged(kpi(window))
+    parts = split(partials(frame(list(enumerate(events))), [merged.compiled]), 1)
+    merged.step([Rows((merged.compiled.name,), 0, part) for part in parts.values()], [], [])
+    for place, minute in enumerate(minutes):
+        marks = [Mark("departures", place % PARTITIONS, minute * MINUTE, False)]
+        known = merged.engine.closes(marks)
+        assert known == any(emission.due.height for emission in merged.engine.step([], marks, [], 0))
+
+
 @settings(max_examples=60, deadline=None)
 @given(events=EVENTS)
 def test_offset_ranges_hold_the_events_and_their_counts_add_up(events: list[Event]) -> None:

@@ -97,3 +97,14 @@ def test_blocks_cut_a_stretch_of_panes_without_gap_or_overlap(first: int, length
         at += 1 << level
     assert at == first + length
     assert len(blocks_of(0, 1440, [0, *[2**20] * 10])) <= 2 * 11
+
+
+@given(st.integers(-500, 500), st.integers(0, 300), st.sampled_from([(10, 10, 0), (30, 10, 3), (20, 7, 0)]))
+def test_a_window_ends_between_two_times_if_one_that_holds_an_event_does(
+    above: int, length: int, shape: tuple[int, int, int]
+) -> None:
+    windows = Aligned(*shape)
+    everywhere = np.arange(above - 100, above + length + 100) // windows.pane * windows.pane + windows.offset
+    assert windows.ends_between(above, above + length) == bool(
+        windows.due(np.unique(everywhere), above, above + length).size
+    )
