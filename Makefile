@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 LOCAL := $(PYTHON) -m local
 READY := .venv/.ready
 BENCHES := bench-engine bench-latency bench-recovery
-.PHONY: $(BENCHES) help setup lock up down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit client-current test
+.PHONY: $(BENCHES) help setup lock up down flink-up flink-down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit client-current test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ up: setup ## start the servers and the services
 
 down: ## stop everything that `up` started; the data stays
 	@test ! -x $(PYTHON) || $(LOCAL) down
+
+flink-up: setup ## start a Flink session cluster with its SQL gateway, for KPIs of `engine: flink`
+	@$(LOCAL) flink-up
+
+flink-down: ## stop it, with its jobs
+	@test ! -x $(PYTHON) || $(LOCAL) flink-down
 
 status: setup ## what runs, and how it is
 	@$(LOCAL) status

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from . import download, places, ports, servers, services, status
+from . import download, flink, places, ports, servers, services, status
 from .progress import Failed, console, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -42,7 +42,29 @@ def up(
 def down() -> None:
     """Stop everything; the data stays."""
     services.down(places.home())
+    flink.down(places.home())
     servers.down(places.home())
+
+
+@app.command()
+def flink_up(
+    numbers: Annotated[Numbers, typer.Option("--ports", help="auto: any that are free")] = Numbers.usual,
+    slots: Annotated[int, typer.Option(help="of the task manager; a KPI takes one")] = 24,
+) -> None:
+    """Start a Flink session cluster with its SQL gateway."""
+    home = places.home()
+    home.mkdir(parents=True, exist_ok=True)
+    chosen = ports.free() if numbers is Numbers.auto else ports.from_environment()
+    addresses = flink.up(home, {name: chosen[name] for name in flink.PORTS}, slots)
+    say(f"           jobs: {addresses['SEXTANT_FLINK']}, SQL: {addresses['SEXTANT_FLINK_GATEWAY']}", "dim")
+    if services.tell(home, "detector"):
+        say("           the detector starts again and submits the KPIs of `engine: flink`", "dim")
+
+
+@app.command()
+def flink_down() -> None:
+    """Stop the Flink cluster with its jobs."""
+    flink.down(places.home())
 
 
 @app.command(name="status")

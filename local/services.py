@@ -102,6 +102,11 @@ def kill(home: Path, name: str) -> int:
     return pid
 
 
+def tell(home: Path, name: str) -> bool:
+    """Let a service start again, so that it reads what has been noted since; false where it does not run."""
+    return Process(SUPERVISOR, home).pid is not None and Process(name, home).send(signal.SIGTERM)
+
+
 def down(home: Path) -> None:
     """End the supervisor, which ends its services; then any that are left."""
     Process(REPLAY, home).stop()

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from . import ports, servers, services
+from . import flink, places, ports, servers, services
 from .process import Process, memory
 
 Row = tuple[str, str, str, str, str, str, str]
@@ -21,6 +21,9 @@ def rows(home: Path) -> list[Row]:
         )
         for name, process in servers.processes(home).items()
     ]
+    noted = places.read_env(home / "env")
+    cluster = [name for name in flink.MAINS if Process(name, home).pid is not None]
+    table += [_row(Process(name, home), flink.port(noted, name), flink.state(home, name)) for name in cluster]
     table.append(_row(Process(services.SUPERVISOR, home), "", "up"))
     replay = Process(services.REPLAY, home)
     if replay.pid is not None:

@@ -43,7 +43,8 @@ class Keeper:
             self.started = 0.0
         if now < self.due:
             return False
-        self.process.start(self.command, self.env, places.ROOT)
+        noted = places.read_env(self.process.home / "env")
+        self.process.start(self.command, {**noted, **self.env}, places.ROOT)
         self.started = now
         self.restarts += 1
         return True
