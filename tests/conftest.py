@@ -8,7 +8,7 @@ import pytest
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")  # small frames, and several workers: threads would only wait
 
-from tests.backing import fresh_database, running_servers
+from tests.backing import fresh_database, running_flink, running_servers
 from tests.mesh import Mesh, running_mesh
 
 
@@ -16,6 +16,13 @@ from tests.mesh import Mesh, running_mesh
 def servers() -> Generator[dict[str, str]]:
     """The addresses of the real servers: SEXTANT_KAFKA, _DATABASE, _REDIS, _REGISTRY."""
     with running_servers() as addresses:
+        yield addresses
+
+
+@pytest.fixture(scope="session")
+def flink_cluster() -> Generator[dict[str, str]]:
+    """The addresses of a Flink cluster: SEXTANT_FLINK, SEXTANT_FLINK_GATEWAY; one of our own if none are given."""
+    with running_flink() as addresses:
         yield addresses
 
 

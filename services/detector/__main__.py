@@ -13,8 +13,10 @@ from libs.common.service import Health, run, serve
 from libs.common.stream import TransactionalLoop
 from libs.common.topics import EVENTS, OBSERVATIONS, PARTIALS, used_by
 from services.detector.api import routes
+from services.detector.handlers.cluster import Cluster
 from services.detector.handlers.combine import Combine
 from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.flink import Jobs
 from services.detector.handlers.merge import Merge
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
@@ -45,6 +47,10 @@ async def main(settings: Settings) -> None:
         settings, "detector.signals", signals, health.part("signals"), pause_seconds=settings.pause_seconds
     )
     merging.follow([PARTIALS.name])
+    cluster = (
+        Cluster(settings.flink, settings.flink_gateway) if settings.flink and settings.flink_gateway else None
+    )
+    jobs = Jobs(settings, follower.catalog, cluster, leads=lambda: 0 in merge.partitions)
 
     async def listen() -> None:
         """Combine the sources that have KPIs, as soon as the catalog says so."""
@@ -65,7 +71,7 @@ async def main(settings: Settings) -> None:
         await listen()
         await combining.run(stopping)
 
-    async def after_catalog(loop: TransactionalLoop, stopping: asyncio.Event) -> None:
+    async def after_catalog(loop: TransactionalLoop | Jobs, stopping: asyncio.Event) -> None:
         await follower.wait(stopping)
         await loop.run(stopping)
 
@@ -75,9 +81,10 @@ async def main(settings: Settings) -> None:
         "combine": combine,
         "merge": partial(after_catalog, merging),
         "signals": partial(after_catalog, judging),
+        "flink": partial(after_catalog, jobs),
     }
     try:
-        await serve(settings, application("detector", health, routes(merge)), loops)
+        await serve(settings, application("detector", health, routes(merge, jobs)), loops)
     finally:
         await references.stop()
         await registry.close()

@@ -7,17 +7,19 @@ from fastapi import APIRouter
 
 from libs.common import clock
 from services.detector.core.merge import MergeState
+from services.detector.handlers.flink import Jobs
 from services.detector.handlers.merge import Merge, Partition
 
 
-def routes(merge: Merge) -> APIRouter:
+def routes(merge: Merge, jobs: Jobs) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.get("/state")
     async def state() -> dict[str, Any]:
         """Per KPI and merge partition: watermark and what holds it back, open windows, state, late events."""
         return {
-            "parked": merge.definitions.parked | merge.parked,
+            "parked": merge.definitions.parked | merge.parked | jobs.faults,
+            "flink": jobs.state(),
             "kpis": [
                 _shown(name, state, number, partition)
                 for number, partition in sorted(merge.partitions.items())

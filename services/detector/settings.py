@@ -7,3 +7,9 @@ class Settings(ServiceSettings):
     port: int = 8102
     pause_seconds: float = 0.1
     """Least time between two batches of a partition: partials are the fewer, the larger the batches."""
+    flink: str | None = None
+    """REST address of a Flink session cluster, for the KPIs of `engine: flink`."""
+    flink_gateway: str | None = None
+    """Address of its SQL gateway."""
+    flink_checkpoint_seconds: float = 1.0
+    """Between two checkpoints of a job, with each of which its values become readable."""

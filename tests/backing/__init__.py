@@ -1,5 +1,6 @@
 """The real servers that tests run against, and what keeps one test from seeing another's data."""
 
+import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from local import ports, postgres, servers
+from local import flink, ports, postgres, servers
 
 TEMPLATE = "sextant_template"
 
@@ -26,6 +27,21 @@ def running_servers() -> Generator[dict[str, str]]:
             yield servers.up(home, ports.free())
         finally:
             servers.down(home)
+
+
+@contextmanager
+def running_flink(slots: int = 2) -> Generator[dict[str, str]]:
+    """The cluster whose addresses the environment gives; otherwise one of our own on free ports."""
+    given = {name: os.environ[name] for name in flink.ADDRESSES if os.environ.get(name)}
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="sextant-flink-") as folder:
+        home, numbers = Path(folder), ports.free()
+        try:
+            yield flink.up(home, {name: numbers[name] for name in flink.PORTS}, slots)
+        finally:
+            flink.down(home)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from libs.common.catalog.catalog import Catalog
+from libs.common.catalog.engines import switched
 from libs.common.catalog.faults import Fault, unknown
 from libs.common.catalog.fields import fields_of
 from libs.common.catalog.kpis import Kpi, Window
@@ -22,6 +23,7 @@ def check_kpi(kpi: Kpi, wanted: Catalog) -> Iterator[Fault]:
         yield "objective", unknown("objective", kpi.objective, known), "known objective"
     yield from _window(kpi)
     yield from _signals(kpi)
+    yield from switched(kpi, wanted)
     if kpi.over:
         yield from _over(kpi, wanted)
         return

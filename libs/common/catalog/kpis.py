@@ -159,6 +159,8 @@ class Kpi(Named):
     window: Window
     lateness: Duration = timedelta(0)
     """How long after its end a window still takes late events, in event time."""
+    engine: Literal["embedded", "flink"] = "embedded"
+    """Where it is computed: in the detector, or as a Flink job that the detector submits."""
     early: Duration | None = None
     """How often a value in progress is published; by the latency class if not given. `0s`: never."""
     unit: str = ""

@@ -88,14 +88,14 @@ class Round(Function):
     def compile(self, node: exp.Expr, parts: Parts) -> Typed:
         ((inside, typed),) = parts
         number = _number(inside, typed).cast(pl.Float64)
-        return Typed(number.round(self._digits(node), mode="half_away_from_zero"), "double")
+        return Typed(number.round(self.digits(node), mode="half_away_from_zero"), "double")
 
-    def _digits(self, node: exp.Expr) -> int:
+    def digits(self, node: exp.Expr) -> int:
         digits = node.args.get("decimals")
         return 0 if digits is None else _whole_literal(node, digits, "the number of digits", 0)
 
     def duckdb(self, node: exp.Expr, kind: str, arguments: Sequence[str]) -> str:
-        return f"round(CAST({arguments[0]} AS DOUBLE), {self._digits(node)})"
+        return f"round(CAST({arguments[0]} AS DOUBLE), {self.digits(node)})"
 
 
 class Curves(Function):
@@ -178,7 +178,7 @@ class Substring(Function):
     def arguments(self, node: exp.Expr) -> list[exp.Expr]:
         return [node.this]
 
-    def _range(self, node: exp.Expr) -> tuple[int, int | None]:
+    def bounds(self, node: exp.Expr) -> tuple[int, int | None]:
         length = node.args.get("length")
         return (
             _whole_literal(node, node.args.get("start"), "the start", 1),
@@ -187,11 +187,11 @@ class Substring(Function):
 
     def compile(self, node: exp.Expr, parts: Parts) -> Typed:
         ((inside, typed),) = parts
-        start, length = self._range(node)
+        start, length = self.bounds(node)
         return Typed(_text(inside, typed).str.slice(start - 1, length), "string")
 
     def duckdb(self, node: exp.Expr, kind: str, arguments: Sequence[str]) -> str:
-        start, length = self._range(node)
+        start, length = self.bounds(node)
         return f"substring({arguments[0]}, {start}{'' if length is None else f', {length}'})"
 
 
@@ -244,7 +244,7 @@ class Extract(Function):
     def arguments(self, node: exp.Expr) -> list[exp.Expr]:
         return [node.expression if isinstance(node, exp.Extract) else node.this]
 
-    def _part(self, node: exp.Expr) -> str:
+    def part(self, node: exp.Expr) -> str:
         if isinstance(node, exp.Extract):
             name = str(node.this.name).upper()
             return _ALIASES.get(name, name)
@@ -252,7 +252,7 @@ class Extract(Function):
 
     def compile(self, node: exp.Expr, parts: Parts) -> Typed:
         ((inside, typed),) = parts
-        part = self._part(node)
+        part = self.part(node)
         if typed.type not in ("timestamp", "date"):
             raise fault(inside, f"is {typed.type}, not a timestamp or date", "time")
         if part == "EPOCH":
@@ -266,7 +266,7 @@ class Extract(Function):
         return Typed(_PARTS[part](typed.expression).cast(pl.Int64), "int")
 
     def duckdb(self, node: exp.Expr, kind: str, arguments: Sequence[str]) -> str:
-        part = self._part(node)
+        part = self.part(node)
         if part == "EPOCH":
             return f"(epoch_ms(CAST({arguments[0]} AS TIMESTAMP)) / 1000.0::DOUBLE)"
         return f"CAST(extract({part} FROM {arguments[0]}) AS BIGINT)"

@@ -13,7 +13,7 @@ from libs.common.expressions.aggregates import AGGREGATES, Aggregate
 from libs.common.expressions.functions import FUNCTIONS, Function
 from libs.common.expressions.typed import WHOLE, kind_of
 
-_OPERATORS: dict[type[exp.Expr], str] = {
+OPERATORS: dict[type[exp.Expr], str] = {
     exp.EQ: "=", exp.NEQ: "<>", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<=",
     exp.NullSafeEQ: "IS NOT DISTINCT FROM", exp.NullSafeNEQ: "IS DISTINCT FROM",
     exp.And: "AND", exp.Or: "OR", exp.Add: "+", exp.Sub: "-", exp.Mul: "*",
@@ -41,8 +41,8 @@ class DuckDbWriter:
             ((exp.Add, exp.Sub, exp.Mul), self.arithmetic),
             (exp.Div, self.division),
             (exp.Mod, self.modulo),
-            (tuple(_OPERATORS), self.binary),
-            (exp.Not, lambda each: f"(NOT {self.write(each.this)})"),
+            (tuple(OPERATORS), self.binary),
+            (exp.Not, self.negation),
             (exp.Is, lambda each: f"({self.write(each.this)} IS {self.write(each.expression)})"),
             (exp.In, self.membership),
             (exp.Between, self.between),
@@ -114,7 +114,7 @@ class DuckDbWriter:
     def arithmetic(self, node: exp.Binary) -> str:
         kind = "double" if kind_of(node) == "double" else "long"
         left, right = (self.as_type(self.write(each), kind) for each in (node.this, node.expression))
-        return self.checked(node, f"{left} {_OPERATORS[type(node)]} {right}")
+        return self.checked(node, f"{left} {OPERATORS[type(node)]} {right}")
 
     def division(self, node: exp.Div) -> str:
         left, right = (self.as_type(self.write(each), "double") for each in (node.this, node.expression))
@@ -124,8 +124,11 @@ class DuckDbWriter:
         left, right = self.write(node.this), self.write(node.expression)
         return f"(CASE WHEN {right} = -1 THEN 0 * {left} ELSE {left} % nullif({right}, 0) END)"
 
+    def negation(self, node: exp.Not) -> str:
+        return f"(NOT {self.write(node.this)})"
+
     def binary(self, node: exp.Binary) -> str:
-        return f"({self.write(node.this)} {_OPERATORS[type(node)]} {self.write(node.expression)})"
+        return f"({self.write(node.this)} {OPERATORS[type(node)]} {self.write(node.expression)})"
 
     def membership(self, node: exp.In) -> str:
         return f"({self.write(node.this)} IN ({', '.join(self.write(each) for each in node.expressions)}))"
@@ -141,33 +144,25 @@ class DuckDbWriter:
     def case(self, node: exp.Case) -> str:
         subject = f" {self.write(node.this)}" if node.this else ""
         branches = "".join(
-            f" WHEN {self.write(branch.this)} THEN {self._branch(node, branch.args['true'])}"
+            f" WHEN {self.write(branch.this)} THEN {self.branch(node, branch.args['true'])}"
             for branch in cast(list[exp.If], node.args["ifs"])
         )
         default = node.args.get("default")
-        ending = f" ELSE {self._branch(node, default)}" if default else ""
+        ending = f" ELSE {self.branch(node, default)}" if default else ""
         return f"(CASE{subject}{branches}{ending} END)"
 
-    def _branch(self, whole: exp.Expr, node: exp.Expr) -> str:
+    def branch(self, whole: exp.Expr, node: exp.Expr) -> str:
         text, kind = self.write(node), kind_of(whole)
         return text if kind == "null" else self.as_type(text, kind)
 
     def choice(self, node: exp.If) -> str:
         otherwise = node.args.get("false")
-        ending = f" ELSE {self._branch(node, otherwise)}" if otherwise else ""
-        return f"(CASE WHEN {self.write(node.this)} THEN {self._branch(node, node.args['true'])}{ending} END)"
+        ending = f" ELSE {self.branch(node, otherwise)}" if otherwise else ""
+        return f"(CASE WHEN {self.write(node.this)} THEN {self.branch(node, node.args['true'])}{ending} END)"
 
     def pick(self, node: exp.Func) -> str:
         name = type(node).__name__.lower()
-        return f"{name}({', '.join(self._branch(node, each) for each in (node.this, *node.expressions))})"
+        return f"{name}({', '.join(self.branch(node, each) for each in (node.this, *node.expressions))})"
 
     def cast(self, node: exp.Cast) -> str:
         return f"TRY_CAST({self.write(node.this)} AS {self.types[kind_of(node)]})"
-
-
-WRITERS: dict[str, DuckDbWriter] = {"duckdb": DuckDbWriter()}
-
-
-def write(tree: exp.Expr, dialect: str) -> str:
-    """A compiled tree in the SQL of `dialect`, one of WRITERS."""
-    return WRITERS[dialect].write(tree)

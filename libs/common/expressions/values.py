@@ -9,8 +9,8 @@ from sqlglot import expressions as exp
 
 from libs.common.errors import DefinitionError
 from libs.common.expressions.aggregates import AGGREGATES, EACH, Aggregate, Argument, DataType, Partial
+from libs.common.expressions.dialects import write
 from libs.common.expressions.scalars import ScalarCompiler
-from libs.common.expressions.sql import write
 from libs.common.expressions.typed import DTYPES, NUMBERS, FieldTypes, Typed, columns_of, fault, finite, parse
 
 _HINTS: dict[type[exp.Expr], str] = {

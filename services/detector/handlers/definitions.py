@@ -37,7 +37,8 @@ class Definitions:
         """Compile everything again: definitions are few and changes are rare."""
         if entry.kind not in ("source", "kpi", "rule"):
             return
-        kpis = [compiled for kpi in self.catalog.kpis if (compiled := self._compile(kpi.id)) is not None]
+        own = [kpi for kpi in self.catalog.kpis if kpi.engine == "embedded"]
+        kpis = [compiled for kpi in own if (compiled := self._compile(kpi.id)) is not None]
         self.kpis = {compiled.name: compiled for compiled in kpis}
         self.by_source, self.over = {}, {}
         for compiled in kpis:
@@ -46,9 +47,14 @@ class Definitions:
             for id in dict.fromkeys(compiled.kpi.over.values()):
                 self.over.setdefault(id, []).append(compiled)
         self.rules = {source.id: self._rules(source) for source in self.catalog.sources}
+        judged = {each.kpi.id: each.version for each in kpis}
+        judged |= {
+            kpi.id: self.catalog.version("kpi", kpi.id) for kpi in self.catalog.kpis if kpi.engine == "flink"
+        }
         self.signals = {
-            each.kpi.id: [RuleOnKpi.of(each.kpi, each.version, rule) for rule in each.kpi.signals]
-            for each in kpis
+            kpi.id: [RuleOnKpi.of(kpi, judged[kpi.id], rule) for rule in kpi.signals]
+            for kpi in self.catalog.kpis
+            if kpi.id in judged
         }
         self.version += 1
         for listener in self.listeners:
