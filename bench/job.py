@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from libs.common.kafka import partition_for
+from libs.common.partitioning import partitions_for
 
 T0 = 1_700_000_000_000 // 86_400_000 * 86_400_000
 """Event time of the first event, ms: a midnight, so that windows of every length begin there."""
@@ -55,7 +55,7 @@ class Job:
     @cached_property
     def partitions(self) -> npt.NDArray[np.int64]:
         """The input partition of each series."""
-        return np.array([partition_for(key, PARTITIONS) for key in self.keys])
+        return np.array(partitions_for(self.keys, PARTITIONS))
 
     @cached_property
     def stream(self) -> Events:

@@ -1,14 +1,12 @@
 """Kafka clients as this project uses them, and what the client library leaves out."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer import fetcher
 from aiokafka.errors import TopicAlreadyExistsError
-from aiokafka.partitioner import murmur2
 
 from libs.common.settings import ServiceSettings
 from libs.common.topics import Topic
@@ -177,14 +175,3 @@ async def partitions_of(settings: ServiceSettings, name: str) -> set[int]:
         return {partition["partition"] for partition in topic["partitions"]}
     finally:
         await admin.close()
-
-
-def partition_for(key: bytes | None, count: int) -> int:
-    """The partition that every Kafka client chooses for a key (murmur2); 0 without one."""
-    return 0 if key is None else _hashed(key) % count
-
-
-@lru_cache(maxsize=262_144)
-def _hashed(key: bytes) -> int:
-    """The library's murmur2 is plain Python: the same keys come again and again."""
-    return murmur2(key) & 0x7FFFFFFF

@@ -2,11 +2,12 @@
 
 from libs.common.stream.dead import Limit, TooManyDeadLetters, dead_letter
 from libs.common.stream.stored import StoredLoop
-from libs.common.stream.transactional import Output, Processor, TransactionalLoop
+from libs.common.stream.transactional import Output, Outputs, Processor, TransactionalLoop
 
 __all__ = [
     "Limit",
     "Output",
+    "Outputs",
     "Processor",
     "StoredLoop",
     "TooManyDeadLetters",

@@ -16,7 +16,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from libs.common import clock, telemetry
 from libs.common.errors import TryLater
-from libs.common.kafka import Headers, Record, partition_for, producer
+from libs.common.kafka import Headers, Record, producer
+from libs.common.partitioning import partition_for, partitions_for
 from libs.common.service import Readiness
 from libs.common.settings import ServiceSettings
 from libs.common.stream.backoff import Backoff
@@ -36,6 +37,20 @@ class Output:
     partition: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Many records of one topic, without headers; the keys choose their partitions."""
+
+    topic: str
+    keys: list[bytes]
+    values: list[bytes]
+
+
+Produced = Iterable[Output | Outputs]
+_Parts = tuple[bytes | None, bytes | None, Headers]
+_NONE: Headers = []
+
+
 class Processor(Protocol):
     """What a loop does with its input. Called one at a time for each partition."""
 
@@ -43,7 +58,7 @@ class Processor(Protocol):
         """The partition is ours: restore its state."""
         ...
 
-    async def releasing(self, tp: TopicPartition) -> Iterable[Output]:
+    async def releasing(self, tp: TopicPartition) -> Produced:
         """The partition is to be given up in good order: what is to be written last. Not called after a failure."""
         ...
 
@@ -55,7 +70,7 @@ class Processor(Protocol):
         """Whether these records, all that are held, are better not held together with what comes next."""
         ...
 
-    async def process(self, tp: TopicPartition, records: Sequence[Record]) -> Iterable[Output]:
+    async def process(self, tp: TopicPartition, records: Sequence[Record]) -> Produced:
         """What comes of these records; called with none at least every tick.
 
         TryLater makes the partition wait, and the same records are offered again. A record that can never be
@@ -178,23 +193,28 @@ class TransactionalLoop:
         telemetry.CONSUMED.labels(self.name, topic, str(tp.partition)).inc(len(records))
         telemetry.BATCH_SECONDS.labels(self.name).observe(clock.monotonic() - began)
 
-    async def _send(self, writer: AIOKafkaProducer, outputs: Sequence[Output]) -> None:
+    async def _send(self, writer: AIOKafkaProducer, outputs: Produced) -> None:
         """Whole batches per partition: an await per batch and not per record."""
-        groups: dict[tuple[str, int], list[Output]] = defaultdict(list)
+        groups: dict[tuple[str, int], list[_Parts]] = defaultdict(list)
         for output in outputs:
             name = self.settings.prefix + output.topic
+            if isinstance(output, Outputs):
+                numbers = partitions_for(output.keys, len(await writer.partitions_for(name)))
+                for number, key, value in zip(numbers, output.keys, output.values, strict=True):
+                    groups[name, number].append((key, value, _NONE))
+                continue
             number = output.partition
             if number is None:
                 number = partition_for(output.key, len(await writer.partitions_for(name)))
-            groups[name, number].append(output)
+            groups[name, number].append((output.key, output.value, output.headers))
         sent = []
         for (name, number), group in groups.items():
             batch = writer.create_batch()
-            for out in group:
-                if batch.append(key=out.key, value=out.value, timestamp=None, headers=out.headers) is None:
+            for key, value, headers in group:
+                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
                     sent.append(await writer.send_batch(batch, name, partition=number))
                     batch = writer.create_batch()
-                    batch.append(key=out.key, value=out.value, timestamp=None, headers=out.headers)
+                    batch.append(key=key, value=value, timestamp=None, headers=headers)
             sent.append(await writer.send_batch(batch, name, partition=number))
         await asyncio.gather(*sent)
         for (name, _), group in groups.items():

@@ -21,16 +21,24 @@ _DOUBLE = struct.Struct("<d")
 _NULL, _SOME = b"\x00", b"\x02"
 
 
-@lru_cache(maxsize=65_536)
+_LAST = [bytes([low]) if low < 0x80 else bytes([low & 0x7F | 0x80, low >> 7]) for low in range(1 << 14)]
+"""The last one or two digits of a varint."""
+_MORE = [bytes([low & 0x7F | 0x80, low >> 7 | 0x80]) for low in range(1 << 14)]
+"""Two digits that more follow."""
+
+
 def varint(number: int) -> bytes:
-    """Avro's int and long: zig-zag, seven bits a byte."""
+    """Avro's int and long: zig-zag, seven bits a byte, two bytes at a time."""
     zigzag = (number << 1) ^ (number >> 63)
-    out = bytearray()
-    while zigzag > 0x7F:
-        out.append((zigzag & 0x7F) | 0x80)
-        zigzag >>= 7
-    out.append(zigzag)
-    return bytes(out)
+    if zigzag < 1 << 14:
+        return _LAST[zigzag]
+    if zigzag < 1 << 28:
+        return _MORE[zigzag & 0x3FFF] + _LAST[zigzag >> 14]
+    return _MORE[zigzag & 0x3FFF] + _digits(zigzag >> 14)
+
+
+def _digits(zigzag: int) -> bytes:
+    return _LAST[zigzag] if zigzag < 1 << 14 else _MORE[zigzag & 0x3FFF] + _digits(zigzag >> 14)
 
 
 def text(value: str) -> bytes:
@@ -86,8 +94,8 @@ class Envelope:
 
 def encode(
     compiled: CompiledKpi, due: pl.DataFrame, completeness: pl.Series, envelope: Envelope
-) -> Iterator[tuple[bytes, bytes]]:
-    """(key, value) of each row of an emission (`merge.observations`)."""
+) -> tuple[list[bytes], list[bytes]]:
+    """Keys and values of the rows of an emission (`merge.observations`)."""
     kpi = compiled.kpi.id
     head = struct.pack(">bI", 0, envelope.schema_id) + varint(1) + text(kpi) + varint(compiled.version)
     watermark = _NULL if envelope.watermark is None else _SOME + varint(envelope.watermark)
@@ -100,7 +108,9 @@ def encode(
     measures: Sequence[tuple[float | None, ...]] = (
         list(zip(*columns, strict=True)) if names else [()] * due.height
     )
-    prefix = f"{kpi}|"
+    prefix = f"{kpi}|".encode()
+    bound = lru_cache(varint)
+    keys, values = [prefix + series.encode() for series in due["series_key"].to_list()], []
     rows = zip(
         due["series_key"].to_list(), due["start"].to_list(), due["stop"].to_list(), due["value"].to_list(),
         due["count"].to_list(), due["revision"].to_list(), due["status"].to_list(), completeness.to_list(),
@@ -111,9 +121,10 @@ def encode(
         series, start, stop, value, count, revision, status, share, assessed, suspect, severity, spans, ids, others
     ) in rows:  # fmt: skip
         extra = b"".join(name + _maybe(each) for (_, name), each in zip(names, others, strict=True))
-        yield (prefix + series).encode(), b"".join((
-            head, _series(series), varint(start), varint(stop), _maybe(value), varint(count), varint(revision),
+        values.append(b"".join((
+            head, _series(series), bound(start), bound(stop), _maybe(value), varint(count), varint(revision),
             statuses[status], watermark, _maybe(share), varint(assessed), varint(suspect), worst[severity or 0],
             spans, _numbers(tuple(ids)), tail,
             varint(len(names)) + extra + b"\x00" if names else b"\x00",
-        ))  # fmt: skip
+        )))  # fmt: skip
+    return keys, values

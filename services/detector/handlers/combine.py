@@ -13,7 +13,7 @@ from libs.common.catalog import Source
 from libs.common.errors import BadMessage
 from libs.common.expressions import TIME
 from libs.common.kafka import Headers, Record, consumer, read_all
-from libs.common.stream import Limit, Output, dead_letter
+from libs.common.stream import Limit, Output, Outputs, dead_letter
 from libs.common.topics import DEAD, EVENTS, INPUTS, PARTIALS
 from services.detector.core.combine import by_shape, chosen, partials, split
 from services.detector.core.definitions import CompiledKpi
@@ -128,17 +128,19 @@ class Combine:
         windows = {each.windows for each in self.definitions.by_source.get(source.id, ())}
         return state.at is None or any(each.ends_between(state.at, at) for each in windows)
 
-    async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output]:
+    async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output | Outputs]:
         """The past for KPIs that are new, then these records for those that are live."""
         state, source = self.inputs[tp], self._source(tp)
         if source is None:
             return []
         kpis = {compiled.name: compiled for compiled in self.definitions.by_source.get(source.id, ())}
-        outputs = await self._redefine(tp, state, kpis)
+        outputs: list[Output | Outputs] = [*await self._redefine(tp, state, kpis)]
         if state.progress.behind:
             outputs += await self._catch_up(tp, source, state, kpis, records)
         if not records:
-            return outputs or await self._silence(tp, source, state)
+            if not outputs:
+                outputs += await self._silence(tp, source, state)
+            return outputs
         state.heard, state.idle = clock.monotonic(), False
         events, dead = await self._read(tp, source, records, state)
         live = [kpis[name] for name in sorted(state.progress.live & kpis.keys())]
@@ -175,7 +177,7 @@ class Combine:
         state: Input,
         kpis: dict[str, CompiledKpi],
         records: Sequence[Record],
-    ) -> list[Output]:
+    ) -> list[Output | Outputs]:
         """Read a piece of the past for the KPIs furthest behind; those that have reached the present go live."""
         assert self.client is not None
         present = records[0].offset if records else await self.client.position(tp)
@@ -183,7 +185,7 @@ class Combine:
         start = min(behind.values())
         names = sorted(name for name, offset in behind.items() if offset == start)
         until = min([present, *(offset for offset in behind.values() if offset > start)])
-        outputs: list[Output] = []
+        outputs: list[Output | Outputs] = []
         at, position = None, start
         if start < until:
             past, position = await self._past(tp, state, start, until)
@@ -245,9 +247,9 @@ class Combine:
         state: Input,
         kpis: Sequence[CompiledKpi],
         events: pl.DataFrame,
-    ) -> list[Output]:
+    ) -> list[Output | Outputs]:
         """Partial rows per shape; single events at once. A KPI that cannot be computed is parked."""
-        outputs: list[Output] = []
+        outputs: list[Output | Outputs] = []
         if events.is_empty():
             return outputs
         for group in by_shape(kpis):
@@ -255,7 +257,7 @@ class Combine:
                 seen = await self.reading.enriched(events, group[0])
                 if group[0].scalar is not None:
                     for compiled in group:
-                        outputs += self.publisher.single(compiled, chosen(seen, compiled))
+                        outputs.append(self.publisher.single(compiled, chosen(seen, compiled)))
                 else:
                     outputs += self._partials(tp, source, group, seen)
             except pl.exceptions.PolarsError as error:

@@ -10,7 +10,7 @@ from libs.common import clock, telemetry
 from libs.common.errors import TryLater
 from libs.common.events import LateEvents
 from libs.common.kafka import Record, read_between
-from libs.common.stream import Output
+from libs.common.stream import Output, Outputs
 from libs.common.topics import LATE, PARTIALS, STATE
 from services.detector.core.engine import CLOSED, INPUT, Emission, Engine
 from services.detector.handlers import bus
@@ -96,7 +96,7 @@ class Merge:
         """Whether a window's end has come: its value is waited for."""
         return self.partitions[tp.partition].engine.closes(bus.marks_in(records))
 
-    async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output]:
+    async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output | Outputs]:
         """Take a batch in, and publish what is due."""
         partition = self.partitions[tp.partition]
         await self._trim(tp.partition, partition)
@@ -110,9 +110,10 @@ class Merge:
         emissions = partition.engine.step(rows, marks, announced, now)
         if not records and not emissions:
             return []
-        outputs: list[Output] = []
+        outputs: list[Output | Outputs] = []
         for emission in emissions:
-            outputs += self.publisher.emission(emission)
+            if emission.due.height:
+                outputs.append(self.publisher.emission(emission))
             over = self.definitions.over.get(emission.compiled.kpi.id, [])
             outputs += self.publisher.onward(emission, over, tp.partition)
             outputs += self._late(partition, emission)

@@ -7,7 +7,7 @@ import polars as pl
 from libs.common import clock, telemetry
 from libs.common.events import parse_series_key, series_key
 from libs.common.expressions import OFFSET, PARTITION, TIME
-from libs.common.stream import Output
+from libs.common.stream import Output, Outputs
 from libs.common.topics import OBSERVATIONS, PARTIALS
 from services.detector.core.combine import series_keys, split
 from services.detector.core.definitions import CompiledKpi
@@ -24,12 +24,12 @@ class Publisher:
     def __init__(self, schema_id: int) -> None:
         self.schema_id = schema_id
 
-    def emission(self, emission: Emission) -> Iterator[Output]:
+    def emission(self, emission: Emission) -> Outputs:
         """The records of one step's values of a KPI."""
         shares = completeness(emission.due["stop"], emission.marks)
-        yield from self._records(emission.compiled, emission.due, shares, emission.watermark)
+        return self._records(emission.compiled, emission.due, shares, emission.watermark)
 
-    def single(self, compiled: CompiledKpi, events: pl.DataFrame) -> Iterator[Output]:
+    def single(self, compiled: CompiledKpi, events: pl.DataFrame) -> Outputs:
         """A record for each event of a KPI that has no windows: window_start = window_end = the event's time.
 
         The revision follows the offset, so that of two events of a series at one moment the later one is the newer.
@@ -55,12 +55,11 @@ class Publisher:
 
     def _records(
         self, compiled: CompiledKpi, due: pl.DataFrame, shares: pl.Series, watermark: int | None
-    ) -> Iterator[Output]:
+    ) -> Outputs:
         trace = dict(telemetry.inject()).get("traceparent")
         now = int(clock.now().timestamp() * 1000)
         envelope = Envelope(self.schema_id, watermark, now, trace.decode() if trace else None)
-        for key, value in encode(compiled, due, shares, envelope):
-            yield Output(OBSERVATIONS.name, key, value)
+        return Outputs(OBSERVATIONS.name, *encode(compiled, due, shares, envelope))
 
     def onward(self, emission: Emission, over: list[CompiledKpi], number: int) -> Iterator[Output]:
         """To KPIs over this one: its final values, then how far merge partition `number` has got with it."""

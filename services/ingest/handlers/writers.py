@@ -21,7 +21,8 @@ from libs.common import clock, telemetry
 from libs.common.catalog import Catalog, Source
 from libs.common.errors import NotFound, Overloaded
 from libs.common.events import DeadLetter, LedgerEntry
-from libs.common.kafka import Headers, ensure_topics, partition_for, producer, read_all
+from libs.common.kafka import Headers, ensure_topics, producer, read_all
+from libs.common.partitioning import partition_for
 from libs.common.topics import DEAD, EVENTS, LEDGER, REFERENCE
 from libs.common.wire import Codec
 from services.ingest.core.records import Bad, Good, Validator, partition_key

@@ -44,7 +44,7 @@ def test_the_bytes_are_those_of_fastavro(
     row: dict[str, Any], watermark: int | None, trace: str | None
 ) -> None:
     due = pl.DataFrame([row], schema=observations(COMPILED))
-    ((key, value),) = encode(
+    ((key,), (value,)) = encode(
         COMPILED, due, pl.Series([0.5]), Envelope(7, watermark, 1_700_000_000_000, trace)
     )
     schema_id, body = split(value)
