@@ -1,7 +1,8 @@
 """`make verify-demo`: replays the year, compares every final value with plain SQL, and balances the books.
 
-Three scenarios, each on fresh topics and a fresh database of an isolated stack: clean; with late, duplicate and
-malformed events; the same while each of the seven services is killed with -9 three times at random moments.
+Four scenarios, each on fresh topics and a fresh database of an isolated stack: clean; with late, duplicate and
+malformed events; the same while each of the seven services is killed with -9 three times at random moments; the same
+with every KPI on a real Flink cluster instead of the detector.
 Prints one JSON line last; exit code 1 unless everything is equal.
 """
 
@@ -13,7 +14,7 @@ import random
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import psycopg
 from psycopg import sql
 from rich.console import Console
 
-from demo import compare, people
+from demo import compare, people, truth
 from demo.faults import Faults
 from demo.replay import Sender, Sent, bearer, day, replay
 from libs.cli.server import Server
@@ -31,7 +32,7 @@ from libs.common import clock
 from libs.common.catalog import Kpi
 from libs.common.catalog.workspace import Workspace, load
 from libs.common.topics import PARTIALS
-from local import ports, postgres, servers, services
+from local import flink, ports, postgres, servers, services
 
 ROOT = Path(__file__).parents[1]
 console = Console(highlight=False, soft_wrap=True)
@@ -90,6 +91,19 @@ class Stack:
 
 
 @contextmanager
+def cluster(home: Path, engine: str) -> Generator[dict[str, str]]:
+    """The addresses of a Flink cluster, where the engine is one; gone afterwards."""
+    if engine != "flink":
+        yield {}
+        return
+    numbers = ports.free()
+    try:
+        yield flink.up(home, {name: numbers[name] for name in flink.PORTS})
+    finally:
+        flink.down(home)
+
+
+@contextmanager
 def running(addresses: dict[str, str], name: str) -> Generator[Stack]:
     """The seven services on the given servers, with a prefix and a database of their own; gone afterwards."""
     base = addresses["SEXTANT_DATABASE"].rpartition("/")[0]
@@ -120,10 +134,11 @@ async def run(
     start: datetime | None,
     end: datetime | None,
     kills: int,
+    engine: str,
     seed: int,
 ) -> Outcome:
     """One scenario: replay, settle, compare."""
-    workspace = load(ROOT / "catalog")
+    workspace = on_engine(load(ROOT / "catalog"), engine)
     stack.apply(workspace)
     began = clock.monotonic()
     os.environ["SEXTANT_LOCAL"] = str(stack.home)
@@ -145,6 +160,15 @@ async def run(
     with psycopg.connect(stack.database) as connection:
         ledger, violations = compare.books(connection), compare.violations(connection)
     return Outcome(name, comparison, ledger, violations, sent, killed, clock.monotonic() - began)
+
+
+def on_engine(workspace: Workspace, engine: str) -> Workspace:
+    """The same definitions, computed there."""
+    definitions = [
+        each.model_copy(update={"engine": engine}) if isinstance(each, Kpi) else each
+        for each in workspace.definitions
+    ]
+    return replace(workspace, definitions=definitions)
 
 
 async def kill_at_random(stack: Stack, times: int, share: list[float], seed: int) -> dict[str, int]:
@@ -179,10 +203,12 @@ async def settle(
     """Wait until all has landed, been judged and no value changes any more; then compare."""
     deadline, before, steady = clock.monotonic() + SETTLE_SECONDS, (-1, -1, -1), 0
     landed = sum(each.events for each in sent.values())
+    on_flink = any(each.engine == "flink" for each in kpis)
+    expected = sum(map(len, truth.expected(kpis, start, end).values())) if on_flink else 0
     while clock.monotonic() < deadline and steady < 4:
         await asyncio.sleep(1.0)
         now = await asyncio.to_thread(progress, stack)
-        closed = await asyncio.to_thread(all_closed, stack, len(kpis))
+        closed = now[1] >= expected if on_flink else await asyncio.to_thread(all_closed, stack, len(kpis))
         steady = steady + 1 if closed and now == before and now[0] >= landed else 0
         before = now
     if steady < 4:
@@ -253,11 +279,13 @@ def line(outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
-SCENARIOS: dict[str, tuple[Faults, int]] = {
-    "clean": (Faults(), 0),
-    "faulty": (FAULTS, 0),
-    "killed": (FAULTS, 3),
+SCENARIOS: dict[str, tuple[Faults, int, str]] = {
+    "clean": (Faults(), 0, "embedded"),
+    "faulty": (FAULTS, 0, "embedded"),
+    "killed": (FAULTS, 3, "embedded"),
+    "flink": (FAULTS, 0, "flink"),
 }
+"""Faults, kills of each service, and the engine."""
 
 
 def main() -> None:
@@ -276,9 +304,9 @@ def main() -> None:
         addresses = servers.up(home, ports.free())
         try:
             for name in names:
-                faults, kills = SCENARIOS[name]
+                faults, kills, engine = SCENARIOS[name]
                 console.rule(name)
-                with running(addresses, name) as stack:
+                with cluster(home, engine) as more, running({**addresses, **more}, name) as stack:
                     outcome = asyncio.run(
                         run(
                             stack,
@@ -287,6 +315,7 @@ def main() -> None:
                             start=given.start,
                             end=given.end,
                             kills=kills,
+                            engine=engine,
                             seed=given.seed,
                         )
                     )

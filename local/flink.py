@@ -47,27 +47,32 @@ OPENED = tuple(
     )
 )  # fmt: skip
 """What Flink's own configuration opens to it."""
+JVM = ("-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError")
 
 
 def up(home: Path, ports: Ports, slots: int = 24) -> dict[str, str]:
     """Start what does not run yet, wait until it takes statements, and return (and note) the addresses.
 
-    `slots`: of the task manager. A KPI's job takes one.
+    `slots`: of the task manager. A KPI's job takes one. A task manager or gateway that has died comes beside the job
+    manager that lives; the jobs go on from their last checkpoint.
     """
     with locked(home / "flink.lock"):
-        jars, own = fetch(), compiled()
-        noted = places.read_env(home / "env")
-        if set(ADDRESSES) <= noted.keys() and all(Process(name, home).pid is not None for name in MAINS):
-            return {name: noted[name] for name in ADDRESSES}
-        _stop(home)
-        numbers.refuse_taken(ports, PORTS)
-        jobs, gateway = (f"http://127.0.0.1:{ports[name]}" for name in ("flink", "flink_gateway"))
-        try:
-            _start(home, _settings(home / "flink", ports, slots), f"{own}:{jars}/*", (jobs, gateway))
-        except BaseException:
+        path, noted = f"{compiled()}:{fetch()}/*", places.read_env(home / "env")
+        if set(ADDRESSES) <= noted.keys() and Process("flink", home).pid is not None:
+            addresses = {name: noted[name] for name in ADDRESSES}
+        else:
             _stop(home)
+            numbers.refuse_taken(ports, PORTS)
+            _configure(home / "flink", ports, slots)
+            urls = (f"http://127.0.0.1:{ports[name]}" for name in ("flink", "flink_gateway"))
+            addresses = dict(zip(ADDRESSES, urls, strict=True))
+        before = {name for name in MAINS if Process(name, home).pid is not None}
+        try:
+            _start(home, path, addresses, set(MAINS) - before)
+        except BaseException:
+            if not before:
+                _stop(home)
             raise
-        addresses = dict(zip(ADDRESSES, (jobs, gateway), strict=True))
         places.note_env(home / "env", addresses)
         return addresses
 
@@ -105,27 +110,29 @@ def _answers(name: str, jobs: str, gateway: str) -> bool:
     return bool(httpx.get(f"{address}{path}", timeout=5, trust_env=False).json().get(sign))
 
 
-def _start(home: Path, settings: Mapping[str, object], path: str, addresses: tuple[str, str]) -> None:
-    folder = home / "flink"
+def _configure(folder: Path, ports: Ports, slots: int) -> None:
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    settings = _settings(folder, ports, slots)
     (folder / "config.yaml").write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
     shutil.copy(ROOT / "local" / "log4j2.properties", folder / "log4j.properties")
-    options = (
-        *OPENED,
-        f"-Dlog4j2.configurationFile={folder / 'log4j.properties'}",
-        "-XX:+UseSerialGC",
-        "-XX:+ExitOnOutOfMemoryError",
-    )
+
+
+def _start(home: Path, path: str, addresses: Mapping[str, str], names: set[str]) -> None:
+    """`path`: of the classes."""
+    folder = home / "flink"
+    options = (*OPENED, f"-Dlog4j2.configurationFile={folder / 'log4j.properties'}", *JVM)
     told = {"FLINK_CONF_DIR": str(folder), "FLINK_PLUGINS_DIR": str(folder / "plugins")}
-    processes = {name: Process(name, home) for name in MAINS}
-    for name, main in MAINS.items():
+    processes = {name: Process(name, home) for name in MAINS if name in names}
+    for name, process in processes.items():
         arguments = [] if name == "flink_gateway" else ["--configDir", str(folder)]
         quick = [] if name == "flink_tasks" else ["-XX:TieredStopAtLevel=1"]
-        command = [_jdk("java"), f"-Xmx{HEAP[name]}m", *quick, *options, "-cp", path, main, *arguments]
-        processes[name].start(command, told, folder)
+        heap = f"-Xmx{HEAP[name]}m"
+        process.start(
+            [_jdk("java"), heap, *quick, *options, "-cp", path, MAINS[name], *arguments], told, folder
+        )
     for name, process in processes.items():
         with step(f"{name} is ready"):
-            process.wait_until(partial(_answers, name, *addresses))
+            process.wait_until(partial(_answers, name, *(addresses[each] for each in ADDRESSES)))
 
 
 def _settings(folder: Path, ports: Ports, slots: int) -> dict[str, object]:
@@ -151,6 +158,10 @@ def _settings(folder: Path, ports: Ports, slots: int) -> dict[str, object]:
         "taskmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
+        # one that was killed is missed soon (its port refuses), one that is only slow is borne with
+        "heartbeat.interval": "1000",
+        "heartbeat.rpc-failure-threshold": 2,
+        "heartbeat.timeout": "50000",
         "io.tmp.dirs": folder / "tmp",
         "sql-gateway.endpoint.rest.address": here,
         "sql-gateway.endpoint.rest.bind-address": here,

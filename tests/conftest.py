@@ -8,7 +8,7 @@ import pytest
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")  # small frames, and several workers: threads would only wait
 
-from tests.backing import fresh_database, running_flink, running_servers
+from tests.backing import Flink, fresh_database, running_flink, running_servers
 from tests.mesh import Mesh, running_mesh
 
 
@@ -20,10 +20,10 @@ def servers() -> Generator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def flink_cluster() -> Generator[dict[str, str]]:
-    """The addresses of a Flink cluster: SEXTANT_FLINK, SEXTANT_FLINK_GATEWAY; one of our own if none are given."""
-    with running_flink() as addresses:
-        yield addresses
+def flink_cluster() -> Generator[Flink]:
+    """A session cluster with its SQL gateway."""
+    with running_flink() as cluster:
+        yield cluster
 
 
 @pytest.fixture

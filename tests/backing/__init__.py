@@ -1,15 +1,17 @@
 """The real servers that tests run against, and what keeps one test from seeing another's data."""
 
-import os
+import signal
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from local import flink, ports, postgres, servers
+from local.process import Process
 
 TEMPLATE = "sextant_template"
 
@@ -29,17 +31,29 @@ def running_servers() -> Generator[dict[str, str]]:
             servers.down(home)
 
 
+@dataclass(frozen=True)
+class Flink:
+    """A cluster of our own."""
+
+    home: Path
+    addresses: dict[str, str]
+    """SEXTANT_FLINK, SEXTANT_FLINK_GATEWAY."""
+
+    def kill_tasks(self) -> None:
+        """Kill -9 of the task manager."""
+        Process("flink_tasks", self.home).send(signal.SIGKILL)
+
+    def mend(self) -> None:
+        """Start again what has died."""
+        flink.up(self.home, {})
+
+
 @contextmanager
-def running_flink(slots: int = 2) -> Generator[dict[str, str]]:
-    """The cluster whose addresses the environment gives; otherwise one of our own on free ports."""
-    given = {name: os.environ[name] for name in flink.ADDRESSES if os.environ.get(name)}
-    if given:
-        yield given
-        return
+def running_flink(slots: int = 2) -> Generator[Flink]:
     with tempfile.TemporaryDirectory(prefix="sextant-flink-") as folder:
         home, numbers = Path(folder), ports.free()
         try:
-            yield flink.up(home, {name: numbers[name] for name in flink.PORTS}, slots)
+            yield Flink(home, flink.up(home, {name: numbers[name] for name in flink.PORTS}, slots))
         finally:
             flink.down(home)
 

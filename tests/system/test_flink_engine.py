@@ -1,11 +1,18 @@
 """A KPI that is switched to Flink: everything behind the observations goes on as before."""
 
 import json
+from collections import Counter
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 
+from libs.common.kafka import read_all
+from libs.common.registry import Codecs, Registry
+from libs.common.settings import ServiceSettings
+from libs.common.topics import OBSERVATIONS
+from libs.common.wire import record
+from tests.backing import Flink
 from tests.mesh import Mesh, running_mesh, until
 
 pytestmark = pytest.mark.timeout(240)
@@ -27,8 +34,8 @@ def takings(**more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def mesh(servers: dict[str, str], flink_cluster: dict[str, str]) -> Generator[Mesh]:
-    with running_mesh({**servers, **flink_cluster}, "flink") as mesh:
+def mesh(servers: dict[str, str], flink_cluster: Flink) -> Generator[Mesh]:
+    with running_mesh({**servers, **flink_cluster.addresses}, "flink") as mesh:
         mesh.define(SOURCE)
         times = [
             "2024-03-10T04:59:59Z",
@@ -81,3 +88,52 @@ def test_what_flink_cannot_express_is_refused_by_name(mesh: Mesh) -> None:
         (problem["path"], problem["rule"]) for problem in answer["problems"] if problem["id"] == "takings"
     }
     assert found == {("window.calendar", "engine flink"), ("value", "engine flink")}
+
+
+async def test_a_killed_task_manager_loses_and_doubles_nothing(mesh: Mesh, flink_cluster: Flink) -> None:
+    mesh.define(
+        {**SOURCE, "id": "shop"}, takings(id="sales", source="shop", engine="flink", lateness="0s", by=["id"])
+    )
+    until(lambda: [job["state"] for job in jobs(mesh)] == ["RUNNING"], seconds=60)
+    sell(mesh, range(100))
+    until(lambda: len(sold(mesh)) >= 40, seconds=60)
+    flink_cluster.kill_tasks()
+    sell(mesh, range(100, 200))
+    flink_cluster.mend()
+    mesh.service("ingest").post("/v1/sources/shop/watermark", json={"through": "2024-03-20T00:00:00Z"})
+    assert until(lambda: len(sold(mesh)) == 200, seconds=120)
+    seen = await records(mesh, "sales")
+    assert len(seen) == 200
+    assert set(seen.values()) == {1}
+
+
+def sell(mesh: Mesh, numbers: range) -> None:
+    """One sale a minute, each in a series of its own."""
+    batch = [
+        {"id": f"s{each}", "at": f"2024-03-{10 + each // 60}T04:{each % 60:02}:00Z", "amount": 1.0}
+        for each in numbers
+    ]
+    service = mesh.service("ingest")
+    until(lambda: service.post("/v1/sources/shop/events", content=json.dumps(batch)).status_code == 200)
+
+
+def sold(mesh: Mesh) -> list[tuple[Any, ...]]:
+    return mesh.query("SELECT series_key FROM read.observations WHERE kpi = 'sales' AND status = 'final'")
+
+
+async def records(mesh: Mesh, kpi: str) -> Counter[tuple[str, Any]]:
+    """How often each window of the KPI was published, by what a consumer can read."""
+    env = mesh.stack.env
+    settings = ServiceSettings(
+        kafka=env["SEXTANT_KAFKA"], database="", redis="", registry=env["SEXTANT_REGISTRY"],
+        prefix=env["SEXTANT_PREFIX"], port=0,
+    )  # fmt: skip
+    registry, found = Registry(settings), Counter[tuple[str, Any]]()
+    codecs = Codecs(registry)
+    async for batch in read_all(settings, OBSERVATIONS.name):
+        values = [each.value for each in batch]
+        for value in values:
+            row = record(value, await codecs.of(values))
+            found[row["series_key"], row["window_start"]] += row["kpi"] == kpi
+    await registry.close()
+    return +found

@@ -21,6 +21,7 @@ from libs.common.twins.flink_tables import Place
 from libs.common.wire import Codec, record, split
 from services.detector.handlers.cluster import ENDED, Cluster
 from tests import flink_sample as sample
+from tests.backing import Flink
 
 pytestmark = pytest.mark.timeout(300)
 VERSION = 3
@@ -42,7 +43,7 @@ class Published:
 
 
 @pytest.fixture(scope="module")
-async def published(servers: dict[str, str], flink_cluster: dict[str, str]) -> Published:
+async def published(servers: dict[str, str], flink_cluster: Flink) -> Published:
     settings = ServiceSettings(
         kafka=servers["SEXTANT_KAFKA"], database="", redis="", registry=servers["SEXTANT_REGISTRY"],
         prefix=f"flink{int(clock.now().timestamp() * 1000)}.", port=0,
@@ -56,7 +57,7 @@ async def published(servers: dict[str, str], flink_cluster: dict[str, str]) -> P
         "events.flights-value", sample.source("flights", "avro").avro_schema()
     )
     place = Place(settings.kafka, settings.registry, settings.prefix, bounded=True)
-    cluster = Cluster(flink_cluster["SEXTANT_FLINK"], flink_cluster["SEXTANT_FLINK_GATEWAY"])
+    cluster = Cluster(*flink_cluster.addresses.values())
     try:
         await run(cluster, flink.script([(kpi, VERSION) for kpi in KPIS], sample.catalog(), place, "test"))
         codecs = Codecs(registry, OBSERVATION_SCHEMA)
