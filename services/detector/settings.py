@@ -13,3 +13,5 @@ class Settings(ServiceSettings):
     """Address of its SQL gateway."""
     flink_checkpoint_seconds: float = 1.0
     """Between two checkpoints of a job, with each of which its values become readable."""
+    flink_parallelism: int = 1
+    """Of a job, and the slots that it takes; at most the partitions of its source."""

@@ -35,7 +35,8 @@ def takings(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def mesh(servers: dict[str, str], flink_cluster: Flink) -> Generator[Mesh]:
-    with running_mesh({**servers, **flink_cluster.addresses}, "flink") as mesh:
+    more = {**flink_cluster.addresses, "SEXTANT_FLINK_PARALLELISM": "2"}
+    with running_mesh({**servers, **more}, "flink") as mesh:
         mesh.define(SOURCE)
         times = [
             "2024-03-10T04:59:59Z",

@@ -25,6 +25,8 @@ DISTINCT_BYTES = 4 * 4096
 QUANTILE_BYTES = 12 * 4096
 """Of a quantile, for values that span 35 orders of magnitude (117 buckets of 12 bytes for each)."""
 
+FLINK = "Flink: a job and a slot of its own; each window once, when its lateness has passed"
+
 _DAYS = {"day": 1, "business_day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
 
 
@@ -46,7 +48,7 @@ class Cost:
     def text(self) -> str:
         """One line for people, without the needs."""
         if not self.rows:
-            return "no state"
+            return "no state here: the Flink job keeps it" if FLINK in self.needs else "no state"
         sketches = f", and sketches of up to {_size(self.sketch_bytes)}" if self.sketch_bytes else ""
         panes = f"{self.panes} panes a window, " if self.panes > 1 else ""
         return f"{panes}up to {self.rows} rows of {self.row_bytes} bytes = {_size(self.bytes)} per series{sketches}"
@@ -68,6 +70,8 @@ def costs(found: Iterable[Change], catalog: Catalog) -> list[Cost]:
 def cost(kpi: Kpi, catalog: Catalog) -> Cost | None:
     """None if the KPI does not fit the catalog: `check` says why."""
     types = fields_of(kpi, catalog)
+    if kpi.engine == "flink":
+        return Cost(kpi.id, (FLINK, *_needs_of_fields(kpi)), 0, 0, 0, 0, 0)
     needs = [*_needs_of_origin(kpi, catalog), *_needs_of_fields(kpi)]
     if kpi.window.each is not None:
         return Cost(kpi.id, (*needs, "pass-through: every event is a value of its own"), 0, 0, 0, 0, 0)

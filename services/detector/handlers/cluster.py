@@ -70,7 +70,7 @@ class Cluster:
             )
         except httpx.TransportError as error:
             raise TryLater(f"the SQL gateway does not answer: {error!r}") from error
-        answer = response.json() if response.content else {}
+        answer = _read(response)
         if response.is_error:
             raise Refused(reason(answer.get("errors", [response.text])))
         return answer
@@ -96,7 +96,14 @@ class Cluster:
             response.raise_for_status()
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
             raise TryLater(f"the Flink cluster does not answer: {error!r}") from error
+        return _read(response)
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
+    try:
         return response.json() if response.content else {}
+    except ValueError as error:
+        raise TryLater(f"{response.url} answered {response.status_code}, and not in JSON") from error
 
 
 def reason(errors: Sequence[str]) -> str:

@@ -132,11 +132,13 @@ class Jobs:
         sources = self.catalog.sources_of(kpi) if kpi is not None else ()
         found = [source for id in sources if (source := self.catalog.source(id)) is not None]
         await ensure_topics(self.settings, [(EVENTS.of(each.id), EVENTS, each.partitions) for each in found])
-        interval = {
-            "execution.checkpointing.interval": f"{int(self.settings.flink_checkpoint_seconds * 1000)} ms"
+        parallelism = min([self.settings.flink_parallelism, *(each.partitions for each in found)])
+        more = {
+            "execution.checkpointing.interval": f"{int(self.settings.flink_checkpoint_seconds * 1000)} ms",
+            "parallelism.default": str(parallelism),
         }
         try:
-            await cluster.submit(wanted.name, wanted.statements, flink.SETTINGS | interval)
+            await cluster.submit(wanted.name, wanted.statements, flink.SETTINGS | more)
         except Refused as error:
             self.faults[wanted.kpi] = str(error)
             log.error("Flink refuses a KPI", extra={"fields": {"kpi": wanted.kpi, "error": str(error)}})

@@ -6,6 +6,7 @@ import pytest
 
 from libs.common.catalog import DEFINITION, Catalog, Kpi
 from libs.common.catalog.cost import Cost, cost
+from tests import flink_sample as sample
 from tests.unit.common.test_check import FLIGHTS, PLANE, PLANES, kpi, over
 
 SPREAD = FLIGHTS | {"key": ["carrier"], "partitions": 4}
@@ -62,3 +63,12 @@ def test_single_events_keep_no_state_and_a_kpi_over_others_names_them() -> None:
 def test_the_bound_of_sketches_is_told_apart() -> None:
     assert found(kpi(value="approx_count_distinct(tail)")).sketch_bytes > 0
     assert found(kpi()).sketch_bytes == 0
+
+
+def test_what_runs_on_flink_costs_no_state_here() -> None:
+    found = cost(
+        sample.kpi("one", source="flights", value="count(*)", window={"tumbling": "1h"}), sample.catalog()
+    )
+    assert found is not None
+    assert found.needs[0].startswith("Flink: a job")
+    assert found.text() == "no state here: the Flink job keeps it"
