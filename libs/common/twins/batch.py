@@ -8,12 +8,14 @@ Windows are made here another way than in the engine: by rounding times down, by
 it lies in, by gaps and islands, and for calendars by the list of all boundaries, which DuckDB's own time zones give.
 A local day begins at the first instant whose local date is that day; windows are [start, end).
 
-The query sees every event of its tables. The engine leaves out what is late (`read.late_events`) and what is further
-ahead of its arrival than the source allows (`read.dead_letters`): who compares leaves the same ones out.
+The query sees every event of its tables. The engine leaves out what is further ahead of its arrival than the source
+allows (`read.dead_letters`): who compares leaves the same ones out of the tables. What is late (`read.late_events`) is
+late for some windows, not for others: it is told by the table `LATE`.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
+from math import gcd
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -32,30 +34,49 @@ ZONE_STEP = 15 * 60_000
 """Offsets of time zones have been multiples of a quarter of an hour since 1972."""
 
 
-def statement(kpi: Kpi, catalog: Catalog) -> str:
+LATE = "__late"
+"""What came too late: `id`, `series` (key), `start` (ms, of the pane, window or first event of a session's part),
+`partition`, `first` and `last` offset, `closed` (ms; windows that end up to then lack the events)."""
+
+
+def statement(kpi: Kpi, catalog: Catalog, *, late: bool = False, published: bool = False) -> str:
     """series key, window start and end (ms), value, count of events, and the measures in their order.
 
-    One row per window and series that has an event; for `each: event`, one per event, as the window [t, t + 1).
+    `late`: leave out what the table LATE tells of; the sources' tables then have `__partition` and `__offset`.
+    `published`: a KPI over KPIs aggregates the tables `kpi:<id>` (the dimensions as text, w0, w1, value, count), not
+    what the inputs' definitions come to. One row per window and series that has an event; for `each: event`, one per event, as the window [t, t + 1).
     DefinitionError if the catalog lacks what the KPI is made of.
     """
     measures = "".join(f", {_finite(quoted(f'measure:{name}'))}" for name in kpi.measures)
     return (
         f"SELECT {_series(kpi.by)} AS series, w0, w1, {_finite('value')} AS value, count{measures}"
-        f" FROM ({_windowed(kpi, catalog)})"
+        f" FROM ({_windowed(kpi, catalog, late, published)})"
     )
 
 
-def _windowed(kpi: Kpi, catalog: Catalog) -> str:
+def members(kpi: Kpi, catalog: Catalog, *, late: bool = False) -> str:
+    """series key, w0, w1, `__partition`, `__offset`: a row per window and event in it, of a KPI over a source."""
+    steps = _events(kpi, catalog, fields_of(kpi, catalog))
+    bounds = "t AS w0, t + 1 AS w1"
+    if kpi.window.each is None:
+        steps += _placed(kpi, late)
+        bounds = "w0::BIGINT AS w0, w1::BIGINT AS w1"
+    rows = ", ".join([*_texts(kpi.by), bounds, "__partition", "__offset"])
+    found = f"WITH {_with(steps)} SELECT {rows} FROM {steps[-1][0]}"
+    return f"SELECT {_series(kpi.by)} AS series, w0, w1, __partition, __offset FROM ({found})"
+
+
+def _windowed(kpi: Kpi, catalog: Catalog, late: bool = False, published: bool = False) -> str:
     """The dimensions as text, w0, w1, value, count and `measure:<name>` of every window."""
     types = fields_of(kpi, catalog)
-    steps = _members(kpi, catalog) if kpi.over else _events(kpi, catalog, types)
+    steps = _members(kpi, catalog, published) if kpi.over else _events(kpi, catalog, types)
     names = [quoted(name) for name in kpi.by]
     if kpi.window.each is not None:
         rows = ", ".join([*_texts(kpi.by), "t AS w0", "t + 1 AS w1"])
         number = scalar(kpi.value, types).sql()
         return f"WITH {_with(steps)} SELECT {rows}, {number} AS value, 1::BIGINT AS count FROM {steps[-1][0]}"
     if not kpi.over:
-        steps += placed(kpi.window, names)
+        steps += _placed(kpi, late)
     count = "sum(__count)::BIGINT" if kpi.over else "count(*)"
     values = [f"{value(kpi.value, types).sql()} AS value", f"{count} AS count"]
     for name, text in kpi.measures.items():
@@ -109,14 +130,15 @@ def _enriched(each: Enrichment, catalog: Catalog, before: str) -> str:
     )
 
 
-def _members(kpi: Kpi, catalog: Catalog) -> Steps:
+def _members(kpi: Kpi, catalog: Catalog, published: bool) -> Steps:
     """The inputs' values below each other: each in the column of its name, NULL in the others'."""
     steps: Steps = []
     for place, id in enumerate(dict.fromkeys(kpi.over.values())):
         found = catalog.kpi(id)
         if found is None:
             raise DefinitionError("over", f"there is no KPI {id}", "known KPI")
-        steps.append((f"input{place}", _windowed(found, catalog)))
+        table = f"SELECT * FROM {quoted(f'kpi:{id}')}" if published else _windowed(found, catalog)
+        steps.append((f"input{place}", table))
     tables = dict(zip(dict.fromkeys(kpi.over.values()), (name for name, _ in steps), strict=True))
     names = ", ".join([*map(quoted, kpi.by), "w0", "w1", "w0 AS __time", "0 AS __partition", "0 AS __offset"])
     parts = []
@@ -131,8 +153,54 @@ def _members(kpi: Kpi, catalog: Catalog) -> Steps:
 # --- windows ---------------------------------------------------------------------------------------------
 
 
-def placed(window: Window, names: Sequence[str]) -> Steps:
-    """Steps from `chosen` to a table with the columns w0 and w1: each event once per window that it lies in."""
+def _placed(kpi: Kpi, late: bool) -> Steps:
+    """Each event once per window that it lies in, as `placed`, and without what came too late for it."""
+    names = [quoted(name) for name in kpi.by]
+    if not late:
+        return placed(kpi.window, names)
+    told = (
+        f"{_series(kpi.by)} = l.series AND __partition = l.partition AND __offset BETWEEN l.first AND l.last"
+    )
+    if kpi.window.session is not None:
+        return [*_in_time(_ms(kpi.window.session), told), *placed(kpi.window, names, "in_time")]
+    pane = "w0 = l.start"
+    if kpi.window.calendar is None:
+        length = kpi.window.tumbling or kpi.window.sliding
+        assert length is not None
+        size = gcd(_ms(length), _ms(kpi.window.every or length))
+        pane = f"t >= l.start AND t < l.start + {size}"
+    condition = f"{told} AND {pane} AND (l.closed IS NULL OR w1 <= l.closed)"
+    return [
+        *placed(kpi.window, names),
+        ("timely", f"SELECT * FROM placed WHERE NOT EXISTS (SELECT 1 FROM {LATE} l WHERE {condition})"),
+    ]
+
+
+def _in_time(gap: int, told: str) -> Steps:
+    """The events that were not late, of sessions: of those told of, a run without a gap from its start was."""
+    order = "PARTITION BY l.id ORDER BY t"
+    fresh = f"CASE WHEN t - coalesce(lag(t) OVER ({order}), l.start) < {gap} THEN 0 ELSE 1 END AS __fresh"
+    number = "sum(__fresh) OVER (PARTITION BY __id ORDER BY t ROWS UNBOUNDED PRECEDING) AS __run"
+    return [
+        (
+            "told",
+            f"SELECT __partition, __offset, t, l.id AS __id, {fresh} FROM chosen JOIN {LATE} l"
+            f" ON {told} AND t >= l.start",
+        ),
+        ("aside", f"SELECT __partition, __offset, {number} FROM told"),
+        (
+            "in_time",
+            "SELECT * FROM chosen WHERE NOT EXISTS (SELECT 1 FROM aside a WHERE a.__run = 0"
+            " AND a.__partition = chosen.__partition AND a.__offset = chosen.__offset)",
+        ),
+    ]
+
+
+def placed(window: Window, names: Sequence[str], chosen: str = "chosen") -> Steps:
+    """Steps from `chosen` to a table with the columns w0 and w1: each event once per window that it lies in.
+
+    A table of another name can be given for sessions.
+    """
     match window.kind:
         case "tumbling":
             assert window.tumbling is not None
@@ -149,7 +217,7 @@ def placed(window: Window, names: Sequence[str]) -> Steps:
             return [("placed", f"SELECT chosen.*, w0, w0 + {size} AS w1 FROM chosen, {series}")]
         case "session":
             assert window.session is not None
-            return _sessions(_ms(window.session), names)
+            return _sessions(_ms(window.session), names, chosen)
         case "calendar":
             return _calendar(window)
         case "each":
@@ -161,14 +229,14 @@ def _down(time: str, step: int, offset: int) -> str:
     return f"({time} - ((({time} - {offset}) % {step}) + {step}) % {step})"
 
 
-def _sessions(gap: int, names: Sequence[str]) -> Steps:
+def _sessions(gap: int, names: Sequence[str], chosen: str) -> Steps:
     series = ", ".join(names) or "1"
     order = f"PARTITION BY {series} ORDER BY t"
     fresh = f"CASE WHEN t - lag(t) OVER ({order}) < {gap} THEN 0 ELSE 1 END AS __fresh"
     number = f"sum(__fresh) OVER ({order} ROWS UNBOUNDED PRECEDING) AS __number"
     bounds = f"min(t) OVER island AS w0, max(t) OVER island + {gap} AS w1"
     return [
-        ("marked", f"SELECT *, {fresh} FROM chosen"),
+        ("marked", f"SELECT *, {fresh} FROM {chosen}"),
         ("numbered", f"SELECT *, {number} FROM marked"),
         ("placed", f"SELECT *, {bounds} FROM numbered WINDOW island AS (PARTITION BY {series}, __number)"),
     ]
@@ -252,7 +320,7 @@ def _series(by: Sequence[str]) -> str:
     """The canonical name of the series (libs.common.events.series): sorted `name=value` pairs, percent-encoded."""
     parts = [
         f"CASE WHEN {quoted(name)} IS NULL THEN '{name}'"
-        f" ELSE '{name}=' || replace(url_encode({quoted(name)}), '%20', ' ') END"
+        f" ELSE '{name}=' || replace(url_encode(CAST({quoted(name)} AS VARCHAR)), '%20', ' ') END"
         for name in sorted(by)
     ]
     return " || ',' || ".join(parts) or "''"

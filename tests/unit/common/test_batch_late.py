@@ -1,0 +1,76 @@
+"""The batch twin leaves out what the engine says came too late, and is then equal to what the engine published."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from libs.common.catalog import Catalog
+from libs.common.twins import batch
+from tests.unit.common.sample import connection
+from tests.unit.detector.test_engine import MINUTE, WINDOWS, Event
+from tests.unit.gateway.test_explained_exactly import EVENTS, History, moment
+
+LATE = {
+    "id": pl.Int64, "series": pl.String, "start": pl.Int64, "partition": pl.Int32, "first": pl.Int64,
+    "last": pl.Int64, "closed": pl.Int64,
+}  # fmt: skip
+Windows = dict[tuple[str, int], tuple[int, float | None, int]]
+"""(series, start) → stop, value, count."""
+
+
+def batch_of(history: History) -> Windows:
+    """What the twin says of the events fed, without what was told to be late."""
+    rows = [
+        (event.carrier, event.delay, event.minute * MINUTE, partition, offset)
+        for (partition, offset), event in history.events.items()
+    ]
+    names = ["carrier", "delay", "t", "__partition", "__offset"]
+    types = [pl.String, pl.Int32, pl.Int64, pl.Int32, pl.Int64]
+    batch.put(
+        connection(), "departures", pl.DataFrame(rows, dict(zip(names, types, strict=True)), orient="row")
+    )
+    late = [
+        (
+            number, one["series_key"], milliseconds(one["window_start"]), one["partition"], one["first"], one["last"],
+            None if one["closed_to"] is None else milliseconds(one["closed_to"]),
+        )
+        for number, one in enumerate(history.late)
+    ]  # fmt: skip
+    batch.put(connection(), batch.LATE, pl.DataFrame(late, LATE, orient="row"))
+    assert history.compiled.source is not None
+    kpi = history.compiled.kpi.model_copy(update={"value": "sum(delay)"})
+    statement = batch.statement(kpi, Catalog.of([kpi, history.compiled.source]), late=True)
+    found = connection().execute(statement).fetchall()
+    return {(series, w0): (w1, value, count) for series, w0, w1, value, count in found}
+
+
+def milliseconds(time: Any) -> int:
+    return round(time.timestamp() * 1000)
+
+
+def published(history: History) -> Windows:
+    newest = {(row["series_key"], row["start"]): row for row in history.revisions}
+    return {
+        key: (row["stop"], row["value"], row["count"])
+        for key, row in newest.items()
+        if row["status"] != "retracted"
+    }
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@settings(max_examples=60, deadline=None)
+@given(events=EVENTS, data=st.data())
+def test_whatever_the_disorder_it_is_equal_to_what_was_published_last(
+    window: dict[str, str], events: list[Event], data: st.DataObject
+) -> None:
+    history = History(window)
+    rest = list(events)
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        history.feed(rest[:size], provisional=data.draw(st.booleans()))
+        rest = rest[size:]
+    history.finish()
+    assert batch_of(history) == published(history)
