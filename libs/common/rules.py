@@ -77,7 +77,8 @@ def references_of(rules: Sequence[CompiledRule]) -> set[str]:
 def verdicts(rules: Sequence[CompiledRule], references: References) -> list[pl.Expr]:
     """Three columns per event: `assessed` and `suspect` (booleans), `worst` (place in SEVERITIES + 1, or 0).
 
-    Assessed: every rule could be judged. Suspect: at least one is violated. Without rules nothing is assessed.
+    Assessed: every rule could be judged. Suspect: one that is more than information is violated. Without rules nothing is
+    assessed.
     """
     if not rules:
         return [
@@ -92,8 +93,9 @@ def verdicts(rules: Sequence[CompiledRule], references: References) -> list[pl.E
         .otherwise(pl.lit(0, dtype=pl.UInt8))
         for compiled, violated in judged
     ]
+    grave = [violated.fill_null(False) for compiled, violated in judged if compiled.rule.severity != "info"]
     return [
         pl.all_horizontal([violated.is_not_null() for _, violated in judged]).alias("assessed"),
-        pl.any_horizontal([violated.fill_null(False) for _, violated in judged]).alias("suspect"),
+        pl.any_horizontal([pl.lit(False), *grave]).alias("suspect"),
         pl.max_horizontal(ranks).alias("worst"),
     ]

@@ -44,7 +44,8 @@ def statement(kpi: Kpi, catalog: Catalog, *, late: bool = False, published: bool
 
     `late`: leave out what the table LATE tells of; the sources' tables then have `__partition` and `__offset`.
     `published`: a KPI over KPIs aggregates the tables `kpi:<id>` (the dimensions as text, w0, w1, value, count), not
-    what the inputs' definitions come to. One row per window and series that has an event; for `each: event`, one per event, as the window [t, t + 1).
+    what the inputs' definitions come to. One row per window and series that
+    has an event; for `each: event`, one per event, as the window [t, t + 1).
     DefinitionError if the catalog lacks what the KPI is made of.
     """
     measures = "".join(f", {_finite(quoted(f'measure:{name}'))}" for name in kpi.measures)

@@ -11,7 +11,7 @@ from libs.common.catalog import Catalog
 from libs.common.twins import batch
 from tests.unit.common.sample import connection
 from tests.unit.detector.test_engine import MINUTE, WINDOWS, Event
-from tests.unit.gateway.test_explained_exactly import EVENTS, History, moment
+from tests.unit.gateway.test_explained_exactly import EVENTS, History
 
 LATE = {
     "id": pl.Int64, "series": pl.String, "start": pl.Int64, "partition": pl.Int32, "first": pl.Int64,
