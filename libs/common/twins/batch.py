@@ -10,7 +10,8 @@ A local day begins at the first instant whose local date is that day; windows ar
 
 The query sees every event of its tables. The engine leaves out what is further ahead of its arrival than the source
 allows (`read.dead_letters`): who compares leaves the same ones out of the tables. What is late (`read.late_events`) is
-late for some windows, not for others: it is told by the table `LATE`.
+late for some windows, not for others: it is told by the table `LATE`. Of sessions that is not exact yet: of events in
+much disorder the records do not always say which were left out.
 """
 
 from collections.abc import Sequence
