@@ -235,13 +235,22 @@ def test_a_wobble_of_one_hour_on_another_day_is_transient_and_nobody_is_told(
 def test_explaining_a_value_leads_to_just_its_raw_events(
     story: Story, aftermath: dict[str, Any], kpi: str, series: str, chosen: pl.Expr
 ) -> None:
-    found = (
-        story.mesh.as_("vic")
-        .get(f"/v1/kpis/{kpi}/observations", params={"series": series, "limit": 10_000})
-        .json()
-    )
     flights = data.events("departures").filter(chosen & (pl.col(data.CLOCK) < END))
-    windows = [each for each in found["items"] if each["window_start"] >= "2013-02-07"]
+    last = flights[data.CLOCK].max()
+    assert isinstance(last, datetime)
+
+    def settled() -> list[dict[str, Any]]:
+        """The values, once none is in progress and the last event is in one."""
+        query = {"series": series, "limit": 10_000}
+        found = story.mesh.as_("vic").get(f"/v1/kpis/{kpi}/observations", params=query).json()["items"]
+        final = all(each["status"] == "final" for each in found)
+        return (
+            found
+            if final and any(datetime.fromisoformat(each["window_end"]) > last for each in found)
+            else []
+        )
+
+    windows = [each for each in until(settled) if each["window_start"] >= "2013-02-07"]
     assert len(windows) > 20
     for window in windows[:: max(1, len(windows) // 6)]:
         explained, events = story.explained("vic", kpi, series, window["window_start"])
