@@ -531,6 +531,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/parity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Parity
+         * @description Of each KPI that may be seen: how many settled windows were compared with plain SQL over their events, and the
+         *     first that differed, with both inputs.
+         */
+        get: operations["list_parity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/playbook-runs": {
         parameters: {
             query?: never;
@@ -1004,6 +1025,22 @@ export interface components {
              * @description Give it as `page_token` with the same parameters for the next page; null on the last one.
              */
             next_page_token?: string | null;
+        };
+        /**
+         * BatchFigures
+         * @description What plain SQL makes of a window's archived events, and where the first of them are.
+         */
+        BatchFigures: {
+            /** Count */
+            count: number;
+            /** Events */
+            events: {
+                [key: string]: number;
+            }[];
+            /** Measures */
+            measures: (number | null)[];
+            /** Value */
+            value: number | null;
         };
         /**
          * Books
@@ -1616,6 +1653,26 @@ export interface components {
             version: number;
         };
         /**
+         * Difference
+         * @description A window that differs; a side that has no such window is null.
+         */
+        Difference: {
+            batch: components["schemas"]["BatchFigures"] | null;
+            published: components["schemas"]["PublishedFigures"] | null;
+            /** Series Key */
+            series_key: string;
+            /**
+             * Window End
+             * Format: date-time
+             */
+            window_end: string;
+            /**
+             * Window Start
+             * Format: date-time
+             */
+            window_start: string;
+        };
+        /**
          * Escalation
          * @description Who is told, and how far that went.
          */
@@ -1837,7 +1894,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "rule" | "freshness";
+            kind: "rule" | "freshness" | "parity";
             /**
              * Last Seen At
              * Format: date-time
@@ -3247,6 +3304,74 @@ export interface components {
             state?: string | null;
         };
         /**
+         * ParityItem
+         * @description How far the values of a KPI were compared with plain SQL over their events.
+         * @example {
+         *       "checked_at": "2026-11-24T10:00:02Z",
+         *       "checked_to": "2013-02-10T00:00:00Z",
+         *       "differing": 0,
+         *       "first_difference": null,
+         *       "kpi": "cancellation_rate",
+         *       "kpi_version": 1,
+         *       "note": "",
+         *       "windows": 2160
+         *     }
+         */
+        ParityItem: {
+            /**
+             * Checked At
+             * Format: date-time
+             */
+            checked_at: string;
+            /**
+             * Checked To
+             * @description Every window that ends up to then was compared once; null: none yet.
+             */
+            checked_to: string | null;
+            /** Differing */
+            differing: number;
+            first_difference: components["schemas"]["Difference"] | null;
+            /** Kpi */
+            kpi: string;
+            /** Kpi Version */
+            kpi_version: number;
+            /**
+             * Note
+             * @description Why the KPI is not compared; empty if it is.
+             */
+            note: string;
+            /** Windows */
+            windows: number;
+        };
+        /**
+         * ParityList
+         * @description By KPI.
+         * @example {
+         *       "as_of": "2026-11-24T10:00:10Z",
+         *       "items": [
+         *         {
+         *           "checked_at": "2026-11-24T10:00:02Z",
+         *           "checked_to": "2013-02-10T00:00:00Z",
+         *           "differing": 0,
+         *           "first_difference": null,
+         *           "kpi": "cancellation_rate",
+         *           "kpi_version": 1,
+         *           "note": "",
+         *           "windows": 2160
+         *         }
+         *       ]
+         *     }
+         */
+        ParityList: {
+            /**
+             * As Of
+             * Format: date-time
+             */
+            as_of: string;
+            /** Items */
+            items: components["schemas"]["ParityItem"][];
+        };
+        /**
          * PlaybookRun
          * @description A playbook that a signal opened, and the series it is about. `steps`: the playbook's, with what was done.
          * @example {
@@ -3375,6 +3500,22 @@ export interface components {
             location: string;
             /** Message */
             message: string;
+        };
+        /**
+         * PublishedFigures
+         * @description What was published of a window, and the offset ranges that it was made of.
+         */
+        PublishedFigures: {
+            /** Count */
+            count: number;
+            /** Measures */
+            measures: (number | null)[];
+            /** Offsets */
+            offsets: {
+                [key: string]: number;
+            }[] | null;
+            /** Value */
+            value: number | null;
         };
         /** QualityShown */
         QualityShown: {
@@ -6623,6 +6764,71 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ObjectiveList"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: also what is not visible to the asker */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`, `bad_page_token`, `idempotency_reuse` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`, `audit_unavailable`, `views_missing` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_parity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ParityList"];
                 };
             };
             /** @description `unauthenticated` */

@@ -263,6 +263,32 @@ def ledger(server: Url, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def parity(server: Url, as_json: AsJson = False) -> None:
+    """How many settled windows of each KPI equal plain SQL over their events. Exit code 1 if one does not."""
+    try:
+        with Server(server) as gateway:
+            rows = gateway.get("/v1/parity")["items"]
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        table = Table("KPI", "version", "windows", "differing", "compared up to", box=None)
+        for row in rows:
+            upto = row["checked_to"] or f"not compared: {row['note']}"
+            table.add_row(
+                row["kpi"], str(row["kpi_version"]), str(row["windows"]), str(row["differing"]), upto
+            )
+        out.print(table)
+        for row in rows:
+            if row["first_difference"] is not None:
+                out.print(f"\n{row['kpi']}: the first window that differs")
+                out.print_json(json.dumps(row["first_difference"]))
+    if any(row["differing"] for row in rows):
+        raise typer.Exit(1)
+
+
 @audit.command("verify")
 def verify(server: Url) -> None:
     """Hash the whole audit chain again and compare it with the anchored heads. Exit code 1 if it does not hold."""

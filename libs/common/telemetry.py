@@ -26,6 +26,9 @@ BATCH_SECONDS = Histogram("sextant_batch_seconds", "Time from a batch's arrival 
 LAG = Gauge("sextant_lag_records", "Records between the position and the end of a partition.", _PLACE)
 DEAD_LETTERS = Counter("sextant_dead_letters", "Records that could not be used.", ("loop", "topic"))
 LATE_EVENTS = Counter("sextant_late_events", "Events after a window of theirs had closed for good.", ("kpi",))
+PARITY = Counter(
+    "sextant_parity_windows", "Windows compared with plain SQL over their events.", ("kpi", "result")
+)
 RETRIES = Counter("sextant_retries", "Times that a partition had to wait and try again.", _PLACE)
 HTTP_SECONDS = Histogram("sextant_http_seconds", "Time to answer.", ("method", "route", "status"))
 STREAM_CLIENTS = Gauge("sextant_stream_clients", "Clients that listen to the gateway's streams.")

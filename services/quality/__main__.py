@@ -19,6 +19,7 @@ from services.quality.api import routes
 from services.quality.handlers.health import HealthLoop
 from services.quality.handlers.incidents import IncidentCommands
 from services.quality.handlers.judge import Judge
+from services.quality.handlers.parity import Parity
 from services.quality.settings import Settings
 
 
@@ -46,11 +47,16 @@ async def main(settings: Settings) -> None:
         await listen()
         await events.run(stopping)
 
+    async def after_catalog(loop: Parity, stopping: asyncio.Event) -> None:
+        await follower.wait(stopping)
+        await loop.run(stopping)
+
     follower.on_change = change
     loops = {
         "catalog": follower.run,
         "events": judging,
         "health": HealthLoop(connections, follower.catalog).run,
+        "parity": partial(after_catalog, Parity(connections, follower.catalog)),
         "outbox": Publisher(settings, "quality", connections, health.part("outbox")).run,
     }
     try:

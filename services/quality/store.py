@@ -124,3 +124,102 @@ async def put_health(connection: Connection, row: tuple[Any, ...]) -> None:
         " events = $8, recorded_at = $9",
         *row,
     )
+
+
+# --- parity: what others own is read from schema `read` ----------------------------------------------------
+
+
+async def parity_of(pool: asyncpg.Pool, kpi: str, version: int) -> asyncpg.Record | None:
+    return await pool.fetchrow(
+        "SELECT * FROM quality.parity WHERE kpi = $1 AND kpi_version = $2", kpi, version
+    )
+
+
+async def put_parity(connection: Connection, row: tuple[Any, ...]) -> None:
+    """(kpi, version, checked to, windows, differing, first difference, note, checked at), in the place of all before."""
+    await connection.execute(
+        "INSERT INTO quality.parity VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kpi) DO UPDATE SET"
+        " kpi_version = $2, checked_to = $3, windows = $4, differing = $5, first_difference = $6, note = $7,"
+        " checked_at = $8",
+        *row,
+    )
+
+
+async def add_parity(connection: Connection, row: tuple[Any, ...]) -> asyncpg.Record:
+    """As `put_parity`, but windows are added to those of the same version, whose first difference stays."""
+    total = await connection.fetchrow(
+        "INSERT INTO quality.parity AS p VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kpi) DO UPDATE SET"
+        " kpi_version = $2, checked_to = $3, note = $7, checked_at = $8,"
+        " windows = $4 + CASE WHEN p.kpi_version = $2 THEN p.windows ELSE 0 END,"
+        " differing = $5 + CASE WHEN p.kpi_version = $2 THEN p.differing ELSE 0 END,"
+        " first_difference = coalesce(CASE WHEN p.kpi_version = $2 THEN p.first_difference END, $6)"
+        " RETURNING windows, differing",
+        *row,
+    )
+    assert total is not None
+    return total
+
+
+async def settled(pool: asyncpg.Pool, kpi: str, version: int) -> asyncpg.Record | None:
+    """The KPI's watermark as published, and the end of its first window."""
+    return await pool.fetchrow(
+        "SELECT (SELECT max(watermark) FROM read.latest WHERE kpi = $1 AND kpi_version = $2) AS watermark,"
+        " (SELECT window_end FROM read.observations WHERE kpi = $1 AND kpi_version = $2"
+        "  ORDER BY window_start LIMIT 1) AS first_end",
+        kpi, version,
+    )  # fmt: skip
+
+
+async def published(
+    pool: asyncpg.Pool, kpi: str, version: int, lower: datetime, upper: datetime
+) -> list[asyncpg.Record]:
+    """The newest revision of each window with lower < end <= upper; retracted ones are none."""
+    return await pool.fetch(
+        "SELECT * FROM (SELECT DISTINCT ON (series_key, window_start) series_key, window_start, window_end, value, count,"
+        "  measures, status FROM read.observations WHERE kpi = $1 AND kpi_version = $2 AND window_end > $3"
+        "  AND window_end <= $4 ORDER BY series_key, window_start, revision DESC) newest WHERE status <> 'retracted'",
+        kpi, version, lower, upper,
+    )  # fmt: skip
+
+
+async def ranges(
+    connection: Connection | asyncpg.Pool, kpi: str, version: int, series: str, start: datetime
+) -> Any:
+    """The offset ranges of a window's newest revision."""
+    return await connection.fetchval(
+        "SELECT offsets FROM read.observations WHERE kpi = $1 AND kpi_version = $2 AND series_key = $3"
+        " AND window_start = $4 ORDER BY revision DESC LIMIT 1",
+        kpi, version, series, start,
+    )  # fmt: skip
+
+
+async def ends(pool: asyncpg.Pool, source: str) -> dict[int, int]:
+    """Partition → offset of the last archived event."""
+    rows = await pool.fetch(
+        'SELECT partition, max("offset") AS last FROM read.events WHERE source = $1 GROUP BY 1', source
+    )
+    return {row["partition"]: row["last"] for row in rows}
+
+
+async def events(
+    pool: asyncpg.Pool, source: str, start: datetime, stop: datetime, limit: int
+) -> list[asyncpg.Record]:
+    """Events with start <= time < stop, but those that the detector set aside."""
+    return await pool.fetch(
+        'SELECT e.partition, e."offset", e.event_time, e.data::text AS data FROM read.events e'
+        " WHERE e.source = $1 AND e.event_time >= $2 AND e.event_time < $3 AND NOT EXISTS (SELECT 1"
+        "  FROM read.dead_letters d WHERE d.source = $1 AND d.service = 'detector' AND d.partition = e.partition"
+        '  AND d."offset" = e."offset") LIMIT $4',
+        source, start, stop, limit,
+    )  # fmt: skip
+
+
+async def late(
+    pool: asyncpg.Pool, kpi: str, version: int, start: datetime, stop: datetime
+) -> list[asyncpg.Record]:
+    """What came too late for windows of a stretch of time."""
+    return await pool.fetch(
+        "SELECT series_key, window_start, partition, first, last, closed_to FROM read.late_events WHERE kpi = $1"
+        " AND kpi_version = $2 AND window_start >= $3 AND window_start < $4",
+        kpi, version, start, stop,
+    )  # fmt: skip

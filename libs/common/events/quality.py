@@ -27,8 +27,8 @@ class IncidentChanged(Event):
     change: Literal["opened", "updated", "acknowledged", "assigned", "resolved", "reopened"]
     source: str
     rule: str | None
-    """The rule that was broken; None for a freshness incident."""
-    kind: Literal["rule", "freshness"]
+    """The rule that was broken; the KPI whose values differ (parity); None for a freshness incident."""
+    kind: Literal["rule", "freshness", "parity"]
     severity: Severity
     state: Literal["open", "acknowledged", "resolved"]
     owner: str

@@ -1,19 +1,23 @@
 """Incidents, the audit, receipts and retention."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from services.gateway.api.asking import SignedIn
+from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.commands import call, forward, written
 from services.gateway.api.models.governance import (
     AuditItem,
     AuditPage,
     ChainVerdict,
+    Difference,
     IncidentBody,
     IncidentItem,
     IncidentPage,
+    ParityItem,
+    ParityList,
     ReceiptItem,
     ReceiptPage,
     RetentionBody,
@@ -66,6 +70,31 @@ async def act_on_incident(
         resource=f"incidents/{incident}",
         run=lambda: forward(asker, "quality", f"/v1/incidents/{incident}", body.model_dump(exclude_none=True)),
     )  # fmt: skip
+
+
+@router.get("/parity", tags=["incidents"])
+async def list_parity(asker: SignedIn) -> ParityList:
+    """Of each KPI that may be seen: how many settled windows were compared with plain SQL over their events, and the
+    first that differed, with both inputs."""
+    asker.require("read")
+    found = [row for row in await rows.parity(asker.desk.pool) if asker.sees(row["kpi"])]
+    items = [
+        ParityItem(
+            **{name: row[name] for name in ParityItem.model_fields if name != "first_difference"},
+            first_difference=_first_difference(asker, row),
+        )
+        for row in found
+    ]
+    return await asker.answer(ParityList(items=items, as_of=asker.desk.now()), "read parity", "parity")
+
+
+def _first_difference(asker: Asker, row: Mapping[str, Any]) -> Difference | None:
+    found = row["first_difference"]
+    if found is None:
+        return None
+    return Difference.model_validate(
+        {**found, "series_key": asker.veil.series_key(row["kpi"], found["series_key"])}
+    )
 
 
 @router.get("/audit", tags=["audit"])

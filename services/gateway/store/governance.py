@@ -26,6 +26,15 @@ async def incidents(
     return rows
 
 
+async def parity(pool: asyncpg.Pool) -> list[Mapping[str, Any]]:
+    """Of each KPI how far it was compared with plain SQL."""
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        "select kpi, kpi_version, checked_to, windows, differing, first_difference, note, checked_at"
+        " from read.parity order by kpi"
+    )
+    return rows
+
+
 async def audit(
     pool: asyncpg.Pool,
     actor: str | None,

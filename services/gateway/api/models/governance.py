@@ -35,7 +35,7 @@ class IncidentItem(Answer):
     id: str
     source: str
     rule: str | None
-    kind: Literal["rule", "freshness"]
+    kind: Literal["rule", "freshness", "parity"]
     severity: Severity
     state: Literal["open", "acknowledged", "resolved"]
     owner: str
@@ -78,6 +78,66 @@ class IncidentBody(Answer):
     model_config = example(
         action="resolve", assignee=None, cause="reference_data", note="Register was of 2012"
     )
+
+
+class PublishedFigures(Answer):
+    """What was published of a window, and the offset ranges that it was made of."""
+
+    value: float | None
+    count: int
+    measures: list[float | None]
+    offsets: list[dict[str, int]] | None
+
+
+class BatchFigures(Answer):
+    """What plain SQL makes of a window's archived events, and where the first of them are."""
+
+    value: float | None
+    count: int
+    measures: list[float | None]
+    events: list[dict[str, int]]
+
+
+class Difference(Answer):
+    """A window that differs; a side that has no such window is null."""
+
+    series_key: str
+    window_start: datetime
+    window_end: datetime
+    published: PublishedFigures | None
+    batch: BatchFigures | None
+
+
+_PARITY = {
+    "kpi": "cancellation_rate", "kpi_version": 1, "checked_to": "2013-02-10T00:00:00Z", "windows": 2160,
+    "differing": 0, "first_difference": None, "note": "", "checked_at": "2026-11-24T10:00:02Z",
+}  # fmt: skip
+
+
+class ParityItem(Answer):
+    """How far the values of a KPI were compared with plain SQL over their events."""
+
+    kpi: str
+    kpi_version: int
+    checked_to: datetime | None
+    """Every window that ends up to then was compared once; null: none yet."""
+    windows: int
+    differing: int
+    first_difference: Difference | None
+    note: str
+    """Why the KPI is not compared; empty if it is."""
+    checked_at: datetime
+
+    model_config = example(**_PARITY)
+
+
+class ParityList(Answer):
+    """By KPI."""
+
+    items: list[ParityItem]
+    as_of: datetime
+
+    model_config = example(items=[_PARITY], as_of="2026-11-24T10:00:10Z")
 
 
 class AuditItem(Answer):
