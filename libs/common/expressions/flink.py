@@ -67,9 +67,9 @@ class FlinkWriter(DuckDbWriter):
             return f"TIMESTAMP '{node.meta['time']}'"
         return super().literal(node)
 
-    def checked(self, node: exp.Expr, text: str) -> str:
-        """Negation, which is the only one that the base class writes with an operator of Flink's own."""
-        return f"sx_negate({text.removeprefix('-')})" if kind_of(node) in WHOLE else f"({text})"
+    def negative(self, node: exp.Neg) -> str:
+        number = self.write(node.this)
+        return f"sx_negate(({number}))" if kind_of(node) in WHOLE else f"(-({number}))"
 
     def arithmetic(self, node: exp.Binary) -> str:
         kinds = kind_of(node.this), kind_of(node.expression)

@@ -70,11 +70,10 @@ class Steps(Function):
         return Typed(operate[type(node)](number.cast(pl.Float64)), "double")
 
     def duckdb(self, node: exp.Expr, kind: str, arguments: Sequence[str]) -> str:
-        dtype = "BIGINT" if kind in WHOLE else "DOUBLE"
-        if dtype == "BIGINT" and isinstance(node, exp.Floor | exp.Ceil):
+        if kind in WHOLE and isinstance(node, exp.Floor | exp.Ceil):
             return arguments[0]
-        name = type(node).__name__.lower()
-        return f"TRY(CAST({name}(CAST({arguments[0]} AS {dtype})) AS {dtype}))"
+        wide, dtype = ("HUGEINT", "BIGINT") if kind in WHOLE else ("DOUBLE", "DOUBLE")
+        return f"TRY_CAST({type(node).__name__.lower()}(CAST({arguments[0]} AS {wide})) AS {dtype})"
 
 
 class Round(Function):

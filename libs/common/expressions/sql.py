@@ -37,7 +37,7 @@ class DuckDbWriter:
             (exp.Boolean, lambda each: "true" if each.this else "false"),
             (exp.Null, lambda each: "NULL"),
             (exp.Paren, lambda each: self.write(each.this)),
-            (exp.Neg, lambda each: self.checked(each, f"-({self.write(each.this)})")),
+            (exp.Neg, self.negative),
             ((exp.Add, exp.Sub, exp.Mul), self.arithmetic),
             (exp.Div, self.division),
             (exp.Mod, self.modulo),
@@ -107,14 +107,20 @@ class DuckDbWriter:
     def as_type(self, text: str, kind: str) -> str:
         return f"CAST({text} AS {self.types[kind]})"
 
-    def checked(self, node: exp.Expr, text: str) -> str:
-        """Whole-number arithmetic: NULL where it overflows."""
-        return f"TRY({text})" if kind_of(node) in WHOLE else f"({text})"
+    def whole(self, wide: str) -> str:
+        """The result of arithmetic on 128 bits: NULL where 64 do not hold it."""
+        return f"TRY_CAST({wide} AS BIGINT)"
+
+    def negative(self, node: exp.Neg) -> str:
+        number = self.write(node.this)
+        return self.whole(f"-CAST({number} AS HUGEINT)") if kind_of(node) in WHOLE else f"(-{number})"
 
     def arithmetic(self, node: exp.Binary) -> str:
-        kind = "double" if kind_of(node) == "double" else "long"
-        left, right = (self.as_type(self.write(each), kind) for each in (node.this, node.expression))
-        return self.checked(node, f"{left} {OPERATORS[type(node)]} {right}")
+        double = kind_of(node) == "double"
+        dtype = "DOUBLE" if double else "HUGEINT"
+        left, right = (f"CAST({self.write(each)} AS {dtype})" for each in (node.this, node.expression))
+        text = f"({left} {OPERATORS[type(node)]} {right})"
+        return text if double else self.whole(text)
 
     def division(self, node: exp.Div) -> str:
         left, right = (self.as_type(self.write(each), "double") for each in (node.this, node.expression))
