@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 LOCAL := $(PYTHON) -m local
 READY := .venv/.ready
 BENCHES := bench-engine bench-latency bench-recovery
-.PHONY: $(BENCHES) help setup lock up down flink-up flink-down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit client-current test
+.PHONY: $(BENCHES) sim help setup lock up down flink-up flink-down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit client-current test
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ bench-latency: ## closing event to readable record, beside the peers
 bench-recovery: ## kill -9 to first output, beside the peers; memory per open key
 $(BENCHES): bench-%: setup
 	@$(PYTHON) -m bench.$* $(if $(runs),--runs $(runs)) $(if $(peers),--peers $(peers)) $(if $(only),--only $(only))
+
+sim: setup ## the detector in virtual time, with faults from seeds (seeds=N first=K, or seed=K)
+	@$(PYTHON) -m tests.sim $(if $(seeds),--seeds $(seeds)) $(if $(first),--first $(first)) $(if $(seed),--seed $(seed))
 
 test: check browser dashboard ## everything, against the real servers
 	@cd dashboard && npm run --silent client -- --check && npm test --silent

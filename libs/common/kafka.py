@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.consumer import fetcher
 from aiokafka.errors import TopicAlreadyExistsError
 
@@ -173,5 +173,15 @@ async def partitions_of(settings: ServiceSettings, name: str) -> set[int]:
             return set()
         (topic,) = await admin.describe_topics([name])
         return {partition["partition"] for partition in topic["partitions"]}
+    finally:
+        await admin.close()
+
+
+async def delete_before(settings: ServiceSettings, tp: TopicPartition, offset: int) -> None:
+    """Delete the records of a partition that lie before an offset."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({tp: RecordsToDelete(offset)})
     finally:
         await admin.close()

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -10,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common import clock, telemetry
 from libs.common.catalog import Source
-from libs.common.errors import BadMessage
+from libs.common.errors import BadMessage, TryLater
 from libs.common.expressions import TIME
 from libs.common.kafka import Headers, Record, consumer, read_all
 from libs.common.stream import Limit, Output, Outputs, dead_letter
@@ -133,6 +134,16 @@ class Combine:
         state, source = self.inputs[tp], self._source(tp)
         if source is None:
             return []
+        before = deepcopy(state.progress), state.definitions
+        try:
+            return await self._process(tp, source, state, records)
+        except TryLater:  # nothing of it is written: it is all done again
+            state.progress, state.definitions = before
+            raise
+
+    async def _process(
+        self, tp: TopicPartition, source: Source, state: Input, records: Sequence[Record]
+    ) -> list[Output | Outputs]:
         kpis = {compiled.name: compiled for compiled in self.definitions.by_source.get(source.id, ())}
         outputs: list[Output | Outputs] = [*await self._redefine(tp, state, kpis)]
         if state.progress.behind:

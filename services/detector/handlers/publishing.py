@@ -30,7 +30,7 @@ class Publisher:
         return self._records(emission.compiled, emission.due, shares, emission.watermark)
 
     def single(self, compiled: CompiledKpi, events: pl.DataFrame) -> Outputs:
-        """A record for each event of a KPI that has no windows: window_start = window_end = the event's time.
+        """A record for each event of a KPI that has no windows: its window is the millisecond [t, t + 1).
 
         The revision follows the offset, so that of two events of a series at one moment the later one is the newer.
         """
@@ -40,7 +40,7 @@ class Publisher:
         due = events.with_columns(
             series_keys(events, compiled.kpi.by),
             pl.col(TIME).alias("start"),
-            pl.col(TIME).alias("stop"),
+            (pl.col(TIME) + 1).alias("stop"),
             (offset % 2**31 + 1).cast(pl.Int32).alias("revision"),
             pl.lit("final").alias("status"),
             pl.lit(1, dtype=pl.Int64).alias("count"),

@@ -13,9 +13,8 @@ from typing import Any
 
 import polars as pl
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from libs.common.kafka import read_all
+from libs.common.kafka import delete_before, read_all
 from libs.common.settings import ServiceSettings
 from libs.common.stream import Output
 from libs.common.topics import STATE
@@ -136,10 +135,4 @@ async def restore(settings: ServiceSettings, partition: int, committed: int | No
 
 async def forget_before(settings: ServiceSettings, partition: int, offset: int) -> None:
     """Delete what a snapshot has made needless. Not done is not wrong: there is more to read, no more."""
-    tp = TopicPartition(settings.prefix + STATE.name, partition)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
-    await admin.start()
-    try:
-        await admin.delete_records({tp: RecordsToDelete(offset)})
-    finally:
-        await admin.close()
+    await delete_before(settings, TopicPartition(settings.prefix + STATE.name, partition), offset)

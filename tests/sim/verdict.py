@@ -1,0 +1,192 @@
+"""Committed output against the batch twin."""
+
+import json
+from collections import Counter, defaultdict
+from functools import cache
+from math import isclose
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from libs.common.catalog import DEFINITION, Catalog, Kpi
+from libs.common.events import OBSERVATION_SCHEMA, DeadLetter, LateEvents, series_key
+from libs.common.topics import DEAD, EVENTS, LATE, OBSERVATIONS
+from libs.common.twins import batch
+from libs.common.wire import Codec, record
+from services.detector.core.windows import Aligned, compile_window
+from tests.sim.broker import Broker
+from tests.sim.scenario import EPOCH_MS, SOURCE, Scenario
+
+CODECS = {1: Codec(OBSERVATION_SCHEMA, None)}
+Event = dict[str, Any]
+Place = tuple[int, int]
+"""Partition and offset."""
+
+
+def differences(broker: Broker, scenario: Scenario) -> list[str]:
+    """What is missing, extra, wrong, or out of order. Nothing: as batch says."""
+    good, bad = _events(broker)
+    found = _letters(broker, bad)
+    definitions = {change.id: (change.version, change.definition) for change in scenario.changes}
+    catalog = Catalog.of([DEFINITION.validate_python(definition) for _, definition in definitions.values()])
+    published, faults = _published(broker)
+    found += faults
+    late = _late(broker)
+    for id, (version, _) in definitions.items():
+        kpi = catalog.kpi(id)
+        if kpi is None:
+            continue
+        of_source = kpi if not kpi.over else catalog.kpi(next(iter(kpi.over.values())))
+        assert of_source is not None
+        name = of_source.id, definitions[of_source.id][0]
+        kept, faults = _kept(of_source, good, late.get(name, []))
+        found += faults
+        answer = _batch(kpi, catalog, kept)
+        if kpi.window.each is not None:
+            found += _unlike(
+                f"{id}@{version}", _singles(broker, id, version), Counter(row[:5] for row in answer)
+            )
+            continue
+        expected = {
+            (series, start, stop): (value, count, *n) for series, start, stop, value, count, *n in answer
+        }
+        got = published.get((id, version), {})
+        for key in sorted(expected.keys() | got.keys()):
+            if key not in got:
+                found.append(f"{id}@{version} {key}: missing, batch gives {expected[key]}")
+            elif key not in expected:
+                found.append(f"{id}@{version} {key}: extra, {got[key]}")
+            elif not _same(got[key], ("final", *expected[key])):
+                found.append(f"{id}@{version} {key}: {got[key]}, batch gives {expected[key]}")
+    return found
+
+
+def _same(got: tuple[object, ...], expected: tuple[object, ...]) -> bool:
+    """Equal, doubles to 1e-9 relative."""
+    pairs = zip(got, expected, strict=True)
+    return all(
+        isclose(one, other, rel_tol=1e-9)
+        if isinstance(one, float) and isinstance(other, float)
+        else one == other
+        for one, other in pairs
+    )
+
+
+def _events(broker: Broker) -> tuple[dict[Place, Event], set[str]]:
+    """The committed events by their place, and the ids of the letters of what is none."""
+    good: dict[Place, Event] = {}
+    bad: set[str] = set()
+    for log in broker.topics[EVENTS.of(SOURCE)]:
+        for offset, entry in log.read(0, 10**9)[0]:
+            try:
+                event = json.loads(entry.value or b"null")
+            except ValueError:
+                event = {"at": EPOCH_MS * 2}
+            if event is None:
+                continue
+            if event["at"] > entry.timestamp + 3_600_000:
+                bad.add(f"{log.tp.topic}/{log.tp.partition}/{offset}")
+            else:
+                good[log.tp.partition, offset] = event
+    return good, bad
+
+
+def _letters(broker: Broker, bad: set[str]) -> list[str]:
+    ids = [DeadLetter.decode(value).id for value in _values(broker, DEAD.name)]
+    found = [f"{len(ids) - len(set(ids))} dead letters are doubled"] if len(ids) > len(set(ids)) else []
+    if set(ids) != bad:
+        found.append(f"dead letters {sorted(ids)}, expected {sorted(bad)}")
+    return found
+
+
+def _values(broker: Broker, topic: str) -> list[bytes]:
+    return [entry.value or b"" for log in broker.topics[topic] for _, entry in log.read(0, 10**9)[0]]
+
+
+Published = dict[tuple[str, int], dict[tuple[str, int, int], tuple[object, ...]]]
+
+
+def _published(broker: Broker) -> tuple[Published, list[str]]:
+    """The last revision of every window, without those withdrawn."""
+    found: Published = defaultdict(dict)
+    faults: list[str] = []
+    revisions: dict[tuple[object, ...], int] = defaultdict(int)
+    for value in _values(broker, OBSERVATIONS.name):
+        seen = record(value, CODECS)
+        start, stop = (round(seen[name].timestamp() * 1000) for name in ("window_start", "window_end"))
+        name = seen["kpi"], seen["kpi_version"]
+        window = (*name, seen["series_key"], start)
+        if stop - start > 1 and seen["revision"] != revisions[window] + 1:
+            faults.append(f"{window}: revision {seen['revision']} comes after {revisions[window]}")
+        revisions[window] = seen["revision"]
+        rows = found[name]
+        for key in [key for key in rows if key[:2] == (seen["series_key"], start)]:
+            del rows[key]
+        if seen["status"] != "retracted":
+            row = seen["value"], seen["count"], *seen["measures"].values()
+            rows[seen["series_key"], start, stop] = (seen["status"], *row)
+    return found, faults
+
+
+def _late(broker: Broker) -> dict[tuple[str, int], list[LateEvents]]:
+    found: dict[tuple[str, int], list[LateEvents]] = defaultdict(list)
+    for value in _values(broker, LATE.name):
+        late = LateEvents.decode(value)
+        found[late.kpi, late.kpi_version].append(late)
+    return found
+
+
+def _kept(
+    kpi: Kpi, events: dict[Place, Event], late: list[LateEvents]
+) -> tuple[dict[Place, Event], list[str]]:
+    """The events without those that were late; each is late once."""
+    kept, faults = dict(events), []
+    if not late:
+        return kept, faults
+    windows = compile_window(kpi.window)
+    assert isinstance(windows, Aligned)
+    for each in late:
+        start = round(each.window_start.timestamp() * 1000)
+        hit = [
+            (partition, offset)
+            for (partition, offset), event in kept.items()
+            if partition == each.partition
+            and each.first <= offset <= each.last
+            and series_key({name: event[name] for name in kpi.by}) == each.series_key
+            and windows.pane_of(pl.Series([event["at"]]))[0] == start
+            and (kpi.where is None or event["v"] is None or event["v"] > 3)
+        ]
+        if len(hit) != each.count:
+            faults.append(f"{kpi.id}: {each.count} events late, {len(hit)} are there: {each}")
+        for place in hit:
+            del kept[place]
+    return kept, faults
+
+
+def _singles(broker: Broker, id: str, version: int) -> Counter[tuple[object, ...]]:
+    """The values of a KPI for each event: one may be there as often as there are such events."""
+    seen = [record(value, CODECS) for value in _values(broker, OBSERVATIONS.name)]
+    return Counter(
+        (each["series_key"], *(round(each[name].timestamp() * 1000) for name in ("window_start", "window_end")),
+         each["value"], each["count"])
+        for each in seen if (each["kpi"], each["kpi_version"]) == (id, version)
+    )  # fmt: skip
+
+
+def _unlike(name: str, got: Counter[tuple[object, ...]], expected: Counter[tuple[object, ...]]) -> list[str]:
+    return [f"{name}: missing {row}" for row in expected - got] + [
+        f"{name}: extra {row}" for row in got - expected
+    ]
+
+
+def _batch(kpi: Kpi, catalog: Catalog, events: dict[Place, Event]) -> list[tuple[Any, ...]]:
+    rows = [(event["at"], event["k"], event["v"], *place) for place, event in events.items()]
+    names = {"t": pl.Int64, "k": pl.String, "v": pl.Int64, "__partition": pl.Int32, "__offset": pl.Int64}
+    batch.put(_connection(), SOURCE, pl.DataFrame(rows, schema=names, orient="row"))
+    return _connection().execute(batch.statement(kpi, catalog)).fetchall()
+
+
+@cache
+def _connection() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1})
