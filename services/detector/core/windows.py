@@ -115,8 +115,11 @@ class Calendar:
         days = (
             pl.from_epoch(times, "ms").dt.replace_time_zone("UTC").dt.convert_time_zone(self.zone).dt.date()
         )
-        starts = {day: self._bounds(day)[0] for day in days.unique().to_list()}
-        return days.replace_strict(starts, return_dtype=pl.Int64)
+        known = {day: self._bounds(day)[0] for day in days.unique().to_list()}
+        starts = days.replace_strict(known, return_dtype=pl.Int64)
+        stops = self.stop_of(starts)
+        # Where the clock goes back over midnight, the day before is said again: the next has begun all the same.
+        return starts.zip_with(times < stops, stops)
 
     def last_stop(self, panes: pl.Series) -> pl.Series:
         return self.stop_of(panes)

@@ -18,6 +18,21 @@ def local(at: int, zone: str) -> datetime:
     return datetime.fromtimestamp(at / 1000, UTC).astimezone(ZoneInfo(zone))
 
 
+def test_a_day_that_has_begun_goes_on_when_the_clock_goes_back_over_midnight() -> None:
+    windows = Calendar("day", "America/St_Johns")
+    began = at = int(datetime(2010, 11, 7, 2, 30, tzinfo=UTC).timestamp() * 1000)
+    assert local(at, "America/St_Johns").isoformat() == "2010-11-07T00:00:00-02:30"
+    again = at + 15 * 60_000
+    assert local(again, "America/St_Johns").isoformat() == "2010-11-06T23:15:00-03:30"
+    starts = windows.pane_of(pl.Series([at - 1, at, again, at + 3_600_000]))
+    assert starts.to_list() == [
+        int(datetime(2010, 11, 6, 2, 30, tzinfo=UTC).timestamp() * 1000),
+        began,
+        began,
+        began,
+    ]
+
+
 ZONES = ["UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata"]
 UNITS = ["day", "business_day", "week", "month", "quarter", "year"]
 
