@@ -1,5 +1,6 @@
 """Every aggregate passes every check: the same value in parts as in whole, in SQL, with a filter, of nothing."""
 
+import math
 import random
 
 import polars as pl
@@ -87,9 +88,23 @@ def test_it_is_what_sql_says_within_its_stated_error(form: str, aggregate: Aggre
                 allowed = max(aggregate.error * 1.0001, 1e-9) * max(abs(wanted), 1e-9)
                 if isinstance(
                     aggregate, Distinct
-                ):  # the error is that of many values: of two, one in 4096 shares a register
+                ):  # its error is that of many values (tested below): of two, one in 4096 shares a register
                     allowed = max(allowed, 1.0)
                 assert abs(found - wanted) <= allowed, text
+
+
+@pytest.mark.parametrize("many", [300, 3_000, 20_000])
+def test_the_error_of_a_distinct_count_is_the_stated_one_and_it_leans_to_no_side(many: int) -> None:
+    """The stated error is a standard error: what 60 samples say of it is within a third of it."""
+    samples, dice = 60, random.Random(many)
+    numbers = [dice.getrandbits(62) for _ in range(samples * many)]
+    events = pl.DataFrame({"k": [place // many for place in range(samples * many)], "x": numbers})
+    compiled = value("approx_count_distinct(x)", {"x": "long"})
+    found = finals(compiled, events.group_by("k").agg(compiled.partials()))
+    errors = [(answer or 0.0) / many - 1 for answer in found]
+    stated = next(each.error for each in AGGREGATES if isinstance(each, Distinct))
+    assert math.sqrt(sum(error**2 for error in errors) / samples) <= stated * 4 / 3
+    assert abs(sum(errors) / samples) <= 4 * stated / math.sqrt(samples)
 
 
 @every_aggregate
