@@ -63,7 +63,11 @@ class Merge:
         engine = Engine(PARTIALS.partitions)
         engine.define(self.definitions.kpis)
         await self._replay(tp, engine, found)
-        partition = Partition(engine, StateLog(tp.partition, found.last), self.definitions.version)
+        partition = Partition(
+            engine,
+            StateLog(tp.partition, found.last, found.steps[0].now if found.steps else None),
+            self.definitions.version,
+        )
         self.partitions[tp.partition] = partition
         fields = {
             "partition": tp.partition, "steps": len(found.steps), "rows": sum(s.rows for s in engine.states.values()),
@@ -109,7 +113,7 @@ class Merge:
         now = int(clock.now().timestamp() * 1000)
         emissions = partition.engine.step(rows, marks, announced, now)
         if not records and not emissions:
-            return []
+            return [*await self._snapshot(tp.partition, partition)] if partition.log.is_due(now) else []
         outputs: list[Output | Outputs] = []
         for emission in emissions:
             if emission.due.height:
@@ -119,7 +123,7 @@ class Merge:
             outputs += self._late(partition, emission)
         to = records[-1].offset + 1 if records else partition.log.last.to
         outputs.append(partition.log.step(to, now, sum(len(record.value or b"") for record in records)))
-        if partition.log.is_due:
+        if partition.log.is_due(now):
             outputs += await self._snapshot(tp.partition, partition)
         return outputs
 

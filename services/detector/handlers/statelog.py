@@ -27,7 +27,9 @@ PART_BYTES = 2 * 1024 * 1024
 FIRST_BYTES = 8 * 1024 * 1024
 """So many bytes of partial rows must have been taken in since the last snapshot for another one …"""
 MOST_STEPS = 5_000
-"""… or so many steps."""
+"""… or so many steps …"""
+MOST_MS = 6 * 3_600_000
+"""… or the first of them was so long ago: partial rows are kept for a day, and recovery reads them."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class Restored:
 class StateLog:
     """Writes one partition's log."""
 
-    def __init__(self, partition: int, last: Step) -> None:
-        self.partition, self.last = partition, last
+    def __init__(self, partition: int, last: Step, since: int | None = None) -> None:
+        self.partition, self.last, self.since = partition, last, since
+        """`since`: moment (ms) of the first step after the last snapshot."""
         self.steps = 0
         self.taken = 0
         """Bytes of partial rows since the last snapshot."""
@@ -67,14 +70,15 @@ class StateLog:
 
     def step(self, to: int, now: int, taken: int) -> Output:
         self.last = Step(self.last.number + 1, to, now)
+        self.since = now if self.since is None else self.since
         self.steps, self.taken = self.steps + 1, self.taken + taken
         value = json.dumps([self.last.number, to, now]).encode()
         return Output(STATE.name, STEP, value, partition=self.partition)
 
-    @property
-    def is_due(self) -> bool:
-        """Whether recovery would read so much that a snapshot is worth its writing."""
-        return self.steps >= MOST_STEPS or self.taken > max(FIRST_BYTES, self.size)
+    def is_due(self, now: int) -> bool:
+        """Whether recovery would read so much, or so old, that a snapshot is worth its writing."""
+        much = self.steps >= MOST_STEPS or self.taken > max(FIRST_BYTES, self.size)
+        return much or (self.since is not None and now - self.since > MOST_MS)
 
     def snapshot(
         self, value: Mapping[str, Any], frames: Mapping[tuple[str, str], pl.DataFrame]
@@ -87,6 +91,7 @@ class StateLog:
         ]
         self.size = sum(len(part.value or b"") for part in parts)
         self.steps = self.taken = 0
+        self.since = None
         at = [self.last.number, self.last.to, self.last.now]
         head = json.dumps({"at": at, "parts": len(parts), "value": value}).encode()
         return [Output(STATE.name, SNAPSHOT, head, partition=self.partition), *parts]
