@@ -12,15 +12,15 @@ from tests.mesh import Mesh, until
 def values(mesh: Mesh) -> None:
     mesh.define(
         {
-            "kind": "source", "id": "gauge", "title": "Gauge", "owner": "fleet", "event_id": "id", "event_time": "at",
-            "key": ["id"], "partitions": 2,
+            "kind": "source", "id": "parity_gauge", "title": "Gauge", "owner": "fleet", "event_id": "id",
+            "event_time": "at", "key": ["id"], "partitions": 2,
             "fields": [
                 {"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"},
                 {"name": "place", "type": "string"}, {"name": "level", "type": "double", "nullable": True},
             ],
         },
         {
-            "kind": "kpi", "id": "gauge_level", "title": "Level", "owner": "fleet", "source": "gauge",
+            "kind": "kpi", "id": "parity_level", "title": "Level", "owner": "fleet", "source": "parity_gauge",
             "value": "avg(level)", "measures": {"highest": "max(level)"}, "by": ["place"],
             "window": {"sliding": "10m", "every": "5m"}, "lateness": "1m", "departments": ["operations"],
         },
@@ -32,16 +32,18 @@ def values(mesh: Mesh) -> None:
     ]  # fmt: skip
     until(lambda: push(mesh, events) == 200)
     declared = {"through": "2026-11-20T14:00:00Z"}
-    assert mesh.service("ingest").post("/v1/sources/gauge/watermark", json=declared).is_success
+    assert mesh.service("ingest").post("/v1/sources/parity_gauge/watermark", json=declared).is_success
 
 
 def push(mesh: Mesh, events: list[dict[str, Any]]) -> int:
-    return mesh.service("ingest").post("/v1/sources/gauge/events", content=json.dumps(events)).status_code
+    return (
+        mesh.service("ingest").post("/v1/sources/parity_gauge/events", content=json.dumps(events)).status_code
+    )
 
 
 def parity(mesh: Mesh) -> dict[str, Any]:
     items = mesh.as_("ana").get("/v1/parity").json()["items"]
-    return next((each for each in items if each["kpi"] == "gauge_level"), {})
+    return next((each for each in items if each["kpi"] == "parity_level"), {})
 
 
 def differing(mesh: Mesh) -> dict[str, Any]:
@@ -56,10 +58,10 @@ def test_all_settled_windows_agree(mesh: Mesh) -> None:
 
 def test_a_falsified_value_is_found_and_shown_with_both_inputs(mesh: Mesh) -> None:
     mesh.query(
-        "UPDATE archive.observations SET value = value + 1 WHERE kpi = 'gauge_level' AND series_key = 'place=north'"
+        "UPDATE archive.observations SET value = value + 1 WHERE kpi = 'parity_level' AND series_key = 'place=north'"
         " AND window_start = '2026-11-20T11:00:00Z' RETURNING 1"
     )
-    mesh.query("DELETE FROM quality.parity WHERE kpi = 'gauge_level' RETURNING 1")
+    mesh.query("DELETE FROM quality.parity WHERE kpi = 'parity_level' RETURNING 1")
     found = until(lambda: differing(mesh), seconds=90)
     shown = found["first_difference"]
     assert (shown["series_key"], shown["window_start"]) == ("place=north", "2026-11-20T11:00:00Z")
@@ -73,5 +75,5 @@ def test_a_falsified_value_is_found_and_shown_with_both_inputs(mesh: Mesh) -> No
         for e in shown["batch"]["events"]
     )
     assert mesh.query(
-        "SELECT state, violations FROM read.incidents WHERE kind = 'parity' AND rule = 'gauge_level'"
+        "SELECT state, violations FROM read.incidents WHERE kind = 'parity' AND rule = 'parity_level'"
     ) == [("open", 1)]
