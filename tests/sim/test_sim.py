@@ -20,7 +20,7 @@ def test_committed_output_is_that_of_batch_whatever_strikes(first: int) -> None:
 @pytest.mark.parametrize(
     "seed",
     [256, 360],
-    ids=["a new version of an input is not taken in by a KPI over it", "sessions, and a new version"],
+    ids=["a KPI over one that gets a new version", "sessions of a KPI that gets a new version"],
 )
 def test_what_the_simulation_found_and_is_not_mended_yet(seed: int) -> None:
     """A fault that is known: mend it, and let the seed be one of those that must hold."""
