@@ -37,6 +37,8 @@ def incomparable(kpi: Kpi) -> str | None:
         return "computed by Flink, which keeps no record of what came too late"
     if kpi.enrich:
         return "enriched: the reference rows may have changed since"
+    if any("approx" in text.lower() for text in (kpi.value, *kpi.measures.values())):
+        return "approximate: its error is a standard error, which no single window can break"
     if kpi.window.session is not None:
         return "sessions: the record of late events does not always say which were left out"
     if kpi.window.each is not None:
