@@ -6,7 +6,7 @@ from libs.common.settings import ServiceSettings
 class Settings(ServiceSettings):
     port: int = 8102
     pause_seconds: float = 0.1
-    """Least time between two batches of a partition: partials are the fewer, the larger the batches."""
+    """Records of a partition are held together for so long, unless they end a window."""
     flink: str | None = None
     """REST address of a Flink session cluster, for the KPIs of `engine: flink`."""
     flink_gateway: str | None = None

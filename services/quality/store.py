@@ -96,11 +96,11 @@ async def put_incident(connection: Connection, row: tuple[Any, ...]) -> None:
 
 
 async def source_state(connection: Connection, source: str, hours: int) -> asyncpg.Record:
-    """Sums over the last `hours` of event time, arrivals, and the worst open incident."""
+    """Sums over the last `hours` of event time, arrivals, and the worst open incident (parity is the engine's fault)."""
     row = await connection.fetchrow(
         "SELECT coalesce(sum(events), 0)::bigint AS events, coalesce(sum(assessed), 0)::bigint AS assessed,"
         " coalesce(sum(good), 0)::float8 AS good, a.last_event_at, a.last_arrival_at,"
-        " (SELECT severity FROM quality.incidents WHERE source = $1 AND state <> 'resolved'"
+        " (SELECT severity FROM quality.incidents WHERE source = $1 AND state <> 'resolved' AND kind <> 'parity'"
         "  ORDER BY array_position(ARRAY['critical', 'warning', 'info'], severity) LIMIT 1) AS worst"
         " FROM (SELECT 1) one LEFT JOIN quality.arrivals a ON a.source = $1"
         " LEFT JOIN quality.source_hours h ON h.source = $1"
@@ -171,14 +171,15 @@ async def settled(pool: asyncpg.Pool, kpi: str, version: int) -> asyncpg.Record 
 
 
 async def published(
-    pool: asyncpg.Pool, kpi: str, version: int, lower: datetime, upper: datetime
+    pool: asyncpg.Pool, kpi: str, version: int, lower: datetime, upper: datetime, reach: timedelta
 ) -> list[asyncpg.Record]:
-    """The newest revision of each window with lower < end <= upper; retracted ones are none."""
+    """The newest revision of each window with lower < end <= upper, of `reach` at most; retracted ones are none."""
     return await pool.fetch(
         "SELECT * FROM (SELECT DISTINCT ON (series_key, window_start) series_key, window_start, window_end, value, count,"
         "  measures, status FROM read.observations WHERE kpi = $1 AND kpi_version = $2 AND window_end > $3"
-        "  AND window_end <= $4 ORDER BY series_key, window_start, revision DESC) newest WHERE status <> 'retracted'",
-        kpi, version, lower, upper,
+        "  AND window_end <= $4 AND window_start > $3::timestamptz - $5::interval AND window_start < $4"
+        "  ORDER BY series_key, window_start, revision DESC) newest WHERE status <> 'retracted'",
+        kpi, version, lower, upper, reach,
     )  # fmt: skip
 
 
@@ -191,6 +192,42 @@ async def ranges(
         " AND window_start = $4 ORDER BY revision DESC LIMIT 1",
         kpi, version, series, start,
     )  # fmt: skip
+
+
+async def ranges_of(
+    pool: asyncpg.Pool, kpi: str, version: int, windows: Sequence[tuple[str, datetime]]
+) -> list[asyncpg.Record]:
+    """The offset ranges of the newest revision of each of these windows (series key, start)."""
+    return await pool.fetch(
+        "SELECT DISTINCT ON (series_key, window_start) series_key, window_start, offsets FROM read.observations"
+        " JOIN unnest($3::text[], $4::timestamptz[]) AS wanted(series_key, window_start)"
+        "  USING (series_key, window_start) WHERE kpi = $1 AND kpi_version = $2"
+        " ORDER BY series_key, window_start, revision DESC",
+        kpi, version, [series for series, _ in windows], [start for _, start in windows],
+    )  # fmt: skip
+
+
+async def begins(pool: asyncpg.Pool, source: str) -> dict[int, int]:
+    """Partition → offset before which the archive's events were disposed of, if any were."""
+    rows = await pool.fetch(
+        'SELECT partition, min("offset") AS first FROM read.events WHERE source = $1 AND EXISTS (SELECT 1'
+        " FROM read.receipts WHERE source = $1 AND state = 'done' AND rows_deleted > 0) GROUP BY 1",
+        source,
+    )
+    return {row["partition"]: row["first"] for row in rows}
+
+
+async def arrived_before(
+    pool: asyncpg.Pool, kpi: str, version: int, source: str, kept: timedelta, start: datetime, stop: datetime
+) -> set[tuple[int, int]]:
+    """Partition and offset of events of a stretch of time that came more than `kept` before the KPI's version did."""
+    rows = await pool.fetch(
+        'SELECT partition, "offset" FROM read.events WHERE source = $3 AND event_time >= $5 AND event_time < $6'
+        " AND ingested_at < (SELECT applied_at FROM read.catalog WHERE kind = 'kpi' AND id = $1 AND version = $2)"
+        "  - $4::interval",
+        kpi, version, source, kept, start, stop,
+    )  # fmt: skip
+    return {(row["partition"], row["offset"]) for row in rows}
 
 
 async def ends(pool: asyncpg.Pool, source: str) -> dict[int, int]:

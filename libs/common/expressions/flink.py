@@ -52,15 +52,8 @@ class FlinkWriter(DuckDbWriter):
     def finite(self, number: str) -> str:
         return f"sx_finite({number})"
 
-    def column(self, node: exp.Column) -> str:
-        name = self.name(node.name)
-        match kind_of(node):
-            case "double":
-                return self.finite(f"CAST({name} AS DOUBLE)")
-            case "int" | "long":
-                return f"CAST({name} AS BIGINT)"
-            case _:
-                return name
+    def timestamp(self, name: str) -> str:
+        return name
 
     def literal(self, node: exp.Literal) -> str:
         if kind_of(node) == "timestamp":

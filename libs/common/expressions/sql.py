@@ -91,9 +91,12 @@ class DuckDbWriter:
             case "int" | "long":
                 return f"CAST({name} AS BIGINT)"
             case "timestamp":
-                return f"make_timestamp(epoch_us({name}))"  # whether it has a time zone or not, UTC
+                return self.timestamp(name)
             case _:
                 return name
+
+    def timestamp(self, name: str) -> str:
+        return f"make_timestamp(epoch_us({name}))"  # whether it has a time zone or not, UTC
 
     def literal(self, node: exp.Literal) -> str:
         if kind_of(node) in ("timestamp", "date"):

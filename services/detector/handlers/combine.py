@@ -153,10 +153,13 @@ class Combine:
                 outputs += await self._silence(tp, source, state)
             return outputs
         state.heard, state.idle = clock.monotonic(), False
-        events, dead = await self._read(tp, source, records, state)
+        data = [record for record in records if record.value]
+        events, bad = await self.reading.events(source, tp.partition, data)
         live = [kpis[name] for name in sorted(state.progress.live & kpis.keys())]
         parked = len(state.progress.parked)
-        outputs += [*dead, *await self._combine(tp, source, state, live, events)]
+        outputs += await self._combine(tp, source, state, live, events)
+        state.limit.count(len(data), len(bad))  # after all that may have to be tried again
+        outputs += [self._bury(source, tp, data[index], error) for index, error in bad]
         if len(state.progress.parked) > parked:
             outputs.append(Output(INPUTS.name, self._key(tp), state.progress.encode()))
         at = watermark(source, records, events[TIME].max())
@@ -201,7 +204,10 @@ class Combine:
         if start < until:
             past, position = await self._past(tp, state, start, until)
             if past:
-                events, _ = await self._read(tp, source, past, None)
+                # What is none was counted, and its dead letters written, when it was the present.
+                events, _ = await self.reading.events(
+                    source, tp.partition, [record for record in past if record.value]
+                )
                 outputs += await self._combine(tp, source, state, [kpis[name] for name in names], events)
                 at = watermark(source, past, events[TIME].max())
         for name in names:
@@ -232,17 +238,6 @@ class Combine:
         if len(records) < len(fetched.get(tp, [])):
             return records, until
         return records, min(until, await state.past.position(tp))
-
-    async def _read(
-        self, tp: TopicPartition, source: Source, records: Sequence[Record], state: Input | None
-    ) -> tuple[pl.DataFrame, list[Output]]:
-        """The events as a frame with the columns that combine wants; dead letters for what is none."""
-        data = [record for record in records if record.value]
-        events, bad = await self.reading.events(source, tp.partition, data)
-        if state is None:  # the past was counted and its dead letters were written when it was the present
-            return events, []
-        state.limit.count(len(data), len(bad))
-        return events, [self._bury(source, tp, data[index], error) for index, error in bad]
 
     def _bury(self, source: Source, tp: TopicPartition, record: Record, error: BadMessage) -> Output:
         letter = dead_letter(

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from libs.common.catalog import Kpi
+from libs.common.catalog import Catalog, Kpi
+from libs.common.catalog.fields import fields_of
+from libs.common.expressions import derive, value
 
 TOLERANCE = 1e-9
 """Relative, of values: sums of the same numbers in another order."""
@@ -31,20 +33,21 @@ class Difference:
     batch: Figures | None
 
 
-def incomparable(kpi: Kpi) -> str | None:
-    """Why a KPI cannot be compared while it runs; None if it can."""
+def incomparable(kpi: Kpi, catalog: Catalog) -> str | None:
+    """Why a KPI cannot be compared while it runs; None if it can. DefinitionError if it does not compile."""
     if kpi.engine == "flink":
         return "computed by Flink, which keeps no record of what came too late"
     if kpi.enrich:
         return "enriched: the reference rows may have changed since"
-    if any("approx" in text.lower() for text in (kpi.value, *kpi.measures.values())):
-        return "approximate: its error is a standard error, which no single window can break"
     if kpi.window.session is not None:
         return "sessions: the record of late events does not always say which were left out"
     if kpi.window.each is not None:
         return "each event is its own value"
     if kpi.over:
         return "over other KPIs, which are compared themselves"
+    _, types = derive(kpi.let, fields_of(kpi, catalog))
+    if any(value(text, types).error for text in (kpi.value, *kpi.measures.values())):
+        return "approximate: its error is a standard error, which no single window can break"
     return None
 
 

@@ -4,7 +4,7 @@ A window is settled when the KPI's watermark is its lateness past the window's e
 time, as long as its events are few enough for one round; after each the loop rests nine times as long as it took, so
 that the check costs a tenth of a core at most. The archive may be behind with events or values: what differs is looked
 at again, and only what still differs after `PATIENCE_SECONDS`, when the events that the value was made of are archived,
-is told.
+is told. Windows whose events were disposed of since, or came before what a new version could read, are left out.
 """
 
 import asyncio
@@ -19,8 +19,10 @@ import polars as pl
 
 from libs.common import clock, telemetry
 from libs.common.catalog import Catalog, Kpi, Source
+from libs.common.clock import moment
 from libs.common.errors import DefinitionError
 from libs.common.stream.stored import Connection
+from libs.common.topics import EVENTS
 from libs.common.twins import batch
 from libs.common.wire import DTYPES, INDEX, decode_json
 from services.quality import store
@@ -29,8 +31,8 @@ from services.quality.handlers.incidents import observe
 
 log = logging.getLogger(__name__)
 
-EVENTS = 100_000
-"""At most so many in one round."""
+ROUND = 100_000
+"""At most so many events in one."""
 PATIENCE_SECONDS = 20.0
 SHOWN = 20
 """Events of a differing window that are kept."""
@@ -77,7 +79,7 @@ class Parity:
     async def _check(self, kpi: Kpi, version: int) -> None:
         """The next stretch of one KPI."""
         known = await store.parity_of(self.pool, kpi.id, version)
-        reason = incomparable(kpi)
+        reason = incomparable(kpi, self.catalog)
         if reason is not None:
             if known is None or known["note"] != reason:
                 await self._explain(kpi, version, reason)
@@ -87,12 +89,12 @@ class Parity:
         if source is None or stretch is None:
             return
         published = await self._published(kpi, version, stretch)
-        start = min([stretch[0] - reach(kpi), *(_moment(key[1]) for key in published)])
+        start = min([stretch[0] - reach(kpi), *(moment(key[1]) for key in published)])
         events = await self._events(source, start, stretch[1])
         if events is None:  # too many for one round
             self.stretches[kpi.id] = max(self.stretches[kpi.id] / 2, timedelta(seconds=1))
             return
-        if events.height < EVENTS // 4:
+        if events.height < ROUND // 4:
             self.stretches[kpi.id] = min(self.stretches[kpi.id] * 2, timedelta(days=366))
         late = await self._late(kpi, version, start, stretch[1])
         expected, members = await asyncio.to_thread(_batch, kpi, self.catalog, events, late, stretch)
@@ -109,7 +111,7 @@ class Parity:
         return (lower, upper) if upper > lower else None
 
     async def _published(self, kpi: Kpi, version: int, stretch: Stretch) -> dict[Key, Figures]:
-        rows = await store.published(self.pool, kpi.id, version, *stretch)
+        rows = await store.published(self.pool, kpi.id, version, *stretch, reach(kpi))
         return {
             (row["series_key"], _ms(row["window_start"]), _ms(row["window_end"])): Figures(
                 row["value"], row["count"], tuple(row["measures"].get(name) for name in kpi.measures)
@@ -119,8 +121,8 @@ class Parity:
 
     async def _events(self, source: Source, start: datetime, stop: datetime) -> pl.DataFrame | None:
         """Those of a stretch of event time that the detector took in; None if they are too many."""
-        rows = await store.events(self.pool, source.id, start, stop, EVENTS + 1)
-        if len(rows) > EVENTS:
+        rows = await store.events(self.pool, source.id, start, stop, ROUND + 1)
+        if len(rows) > ROUND:
             return None
         frame, _ = decode_json([row["data"].encode() for row in rows], source.field_types)
         places = frame[INDEX]
@@ -154,6 +156,8 @@ class Parity:
         members: dict[Key, list[dict[str, int]]],
     ) -> None:
         found = differences(published, expected)
+        gone = await self._gone(kpi, version, found, members) if found else set[Key]()
+        found = [each for each in found if each.key not in gone]
         if found:
             since = self.doubts.setdefault((kpi.id, version), clock.monotonic())
             if clock.monotonic() - since < PATIENCE_SECONDS or not await self._archived(
@@ -161,7 +165,7 @@ class Parity:
             ):
                 return
         self.doubts.pop((kpi.id, version), None)
-        windows = len(published.keys() | expected.keys())
+        windows = len(published.keys() | expected.keys()) - len(gone)
         now = clock.now()
         async with self.pool.acquire() as connection, connection.transaction():
             first = await self._shown(connection, kpi, version, found[0], members) if found else None
@@ -173,18 +177,45 @@ class Parity:
                     connection, source=kpi.source, rule=kpi.id, kind="parity", severity="critical", owner=kpi.owner,
                     summary=f"{kpi.title}: {total['differing']} of {total['windows']} windows differ from plain SQL"
                     f" over their events; see GET /v1/parity",
-                    seen_at=_moment(found[0].key[2]), now=now, assessed=total["windows"],
+                    seen_at=moment(found[0].key[2]), now=now, assessed=total["windows"],
                     violations=total["differing"],
                 )  # fmt: skip
                 fields = {"kpi": kpi.id, "windows": len(found), "first": str(found[0])}
                 log.error("values differ from batch", extra={"fields": fields})
         telemetry.PARITY.labels(kpi.id, "agreeing").inc(windows - len(found))
         telemetry.PARITY.labels(kpi.id, "differing").inc(len(found))
+        telemetry.PARITY.labels(kpi.id, "left_out").inc(len(gone))
+
+    async def _gone(
+        self, kpi: Kpi, version: int, found: list[Difference], members: dict[Key, list[dict[str, int]]]
+    ) -> set[Key]:
+        """Windows whose events are not all in the archive any more, or came before what this version could read."""
+        assert kpi.source is not None
+        assert EVENTS.retention is not None
+        kept = await store.begins(self.pool, kpi.source)
+        rows = await store.ranges_of(
+            self.pool, kpi.id, version, [(each.key[0], moment(each.key[1])) for each in found]
+        )
+        disposed = {
+            (row["series_key"], _ms(row["window_start"]))
+            for row in rows
+            if any(each["first"] < kept.get(each["partition"], 0) for each in row["offsets"])
+        }
+        unread = await store.arrived_before(
+            self.pool, kpi.id, version, kpi.source, EVENTS.retention,
+            moment(min(each.key[1] for each in found)), moment(max(each.key[2] for each in found)),
+        )  # fmt: skip
+        return {
+            each.key
+            for each in found
+            if each.key[:2] in disposed
+            or any((event["partition"], event["offset"]) in unread for event in members.get(each.key, ()))
+        }
 
     async def _archived(self, kpi: Kpi, version: int, found: Difference) -> bool:
         """Whether the archive holds the events that a value was made of."""
         series, start, _ = found.key
-        ranges = await store.ranges(self.pool, kpi.id, version, series, _moment(start))
+        ranges = await store.ranges(self.pool, kpi.id, version, series, moment(start))
         ends = await store.ends(self.pool, kpi.source or "")
         return all(each["last"] <= ends.get(each["partition"], -1) for each in ranges or ())
 
@@ -194,9 +225,9 @@ class Parity:
     ) -> dict[str, Any]:  # fmt: skip
         """The window with both inputs: the offset ranges of the one side, the events' places of the other."""
         series, start, stop = found.key
-        ranges = await store.ranges(connection, kpi.id, version, series, _moment(start))
+        ranges = await store.ranges(connection, kpi.id, version, series, moment(start))
         return {
-            "series_key": series, "window_start": _moment(start).isoformat(), "window_end": _moment(stop).isoformat(),
+            "series_key": series, "window_start": moment(start).isoformat(), "window_end": moment(stop).isoformat(),
             "published": found.published and {**asdict(found.published), "offsets": ranges},
             "batch": found.batch and {**asdict(found.batch), "events": members.get(found.key, [])[:SHOWN]},
         }  # fmt: skip
@@ -237,7 +268,3 @@ def _batch(
 
 def _ms(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-
-
-def _moment(ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)

@@ -56,6 +56,20 @@ def test_all_settled_windows_agree(mesh: Mesh) -> None:
     assert (found["windows"], found["differing"], found["first_difference"]) == (62, 0, None)
 
 
+def test_windows_whose_events_were_disposed_of_are_left_out(mesh: Mesh) -> None:
+    mesh.query(
+        "DELETE FROM archive.events WHERE source = 'parity_gauge' AND event_time < '2026-11-20T10:30:00Z' RETURNING 1"
+    )
+    mesh.query(
+        "INSERT INTO governance.receipts VALUES ('parity_gauge', 'p', 'archive', 'parity_gauge', now(), 150, 30, 120,"
+        " 'done', 'stew', now(), now()) RETURNING 1"
+    )
+    mesh.query("DELETE FROM quality.parity WHERE kpi = 'parity_level' RETURNING 1")
+    begun_before_half_past_ten = 7 * 2
+    found = until(lambda: (now := parity(mesh)).get("windows", 0) >= 62 - begun_before_half_past_ten and now)
+    assert (found["windows"], found["differing"]) == (62 - begun_before_half_past_ten, 0)
+
+
 def test_a_falsified_value_is_found_and_shown_with_both_inputs(mesh: Mesh) -> None:
     mesh.query(
         "UPDATE archive.observations SET value = value + 1 WHERE kpi = 'parity_level' AND series_key = 'place=north'"
@@ -77,3 +91,13 @@ def test_a_falsified_value_is_found_and_shown_with_both_inputs(mesh: Mesh) -> No
     assert mesh.query(
         "SELECT state, violations FROM read.incidents WHERE kind = 'parity' AND rule = 'parity_level'"
     ) == [("open", 1)]
+
+
+def test_that_the_engine_differs_is_no_fault_of_the_source(mesh: Mesh) -> None:
+    assert push(mesh, [{"id": "last", "at": "2026-11-20T15:00:00Z", "place": "north", "level": 1.0}]) == 200
+    (health,) = until(
+        lambda: mesh.query(
+            "SELECT worst FROM read.health WHERE source = 'parity_gauge' AND last_event_at = '2026-11-20T15:00:00Z'"
+        )
+    )
+    assert health == (None,)

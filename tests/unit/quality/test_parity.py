@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.catalog import DEFINITION, Kpi
+from libs.common.catalog import DEFINITION, Catalog, Kpi, Source
 from services.quality.core.parity import Figures, differences, incomparable
 
 ONE, TWO = ("carrier=UA", 0, 60_000), ("carrier=B6", 60_000, 120_000)
@@ -44,5 +44,15 @@ def test_a_window_that_one_side_lacks_is_a_difference_and_the_first_comes_first(
 
 
 def test_what_cannot_be_compared_while_it_runs_says_why() -> None:
-    assert incomparable(kpi()) is None
-    assert "sessions" in (incomparable(kpi(window={"session": "5m"})) or "")
+    source = DEFINITION.validate_python(
+        {
+            "kind": "source", "id": "s", "title": "S", "owner": "o", "event_id": "id", "event_time": "at", "key": ["id"],
+            "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}],
+        }
+    )  # fmt: skip
+    assert isinstance(source, Source)
+    catalog = Catalog.of([source])
+    assert incomparable(kpi(), catalog) is None
+    assert "sessions" in (incomparable(kpi(window={"session": "5m"}), catalog) or "")
+    assert "approximate" in (incomparable(kpi(value="approx_count_distinct(id)"), catalog) or "")
+    assert incomparable(kpi(let={"approx": "length(id)"}, value="sum(approx)"), catalog) is None
