@@ -2262,6 +2262,11 @@ export interface components {
              * @description The series with the most events in their newest window first, up to `series_limit`.
              */
             latest: components["schemas"]["LatestItem"][];
+            /**
+             * Next Version
+             * @description The definition was changed, and this version has not caught up yet.
+             */
+            next_version?: number | null;
             /** Objective */
             objective: string | null;
             /** Open Signals */
@@ -2291,7 +2296,10 @@ export interface components {
             unit: string;
             /** Value */
             value: string;
-            /** Version */
+            /**
+             * Version
+             * @description Of the values shown.
+             */
             version: number;
             /** Where */
             where: string | null;
@@ -2512,6 +2520,11 @@ export interface components {
              * @description The series with the most events in their newest window first, up to `series_limit`.
              */
             latest: components["schemas"]["LatestItem"][];
+            /**
+             * Next Version
+             * @description The definition was changed, and this version has not caught up yet.
+             */
+            next_version?: number | null;
             /** Objective */
             objective: string | null;
             /** Open Signals */
@@ -2535,7 +2548,10 @@ export interface components {
             title: string;
             /** Unit */
             unit: string;
-            /** Version */
+            /**
+             * Version
+             * @description Of the values shown.
+             */
             version: number;
             window: components["schemas"]["WindowShape"];
         };

@@ -21,6 +21,7 @@ from libs.common.events import (
     LedgerEntry,
     Observation,
     SignalChanged,
+    VersionReady,
 )
 
 KEEP = timedelta(days=7)
@@ -90,6 +91,10 @@ OBSERVATIONS = Topic(
     "kpi.observations", "KPI values, every revision", Observation, "kpi|series_key",
     ("detector",), ("detector", "archive", "strategy", "gateway"), partitions=4, wire="avro",
 )  # fmt: skip
+VERSIONS = Topic(
+    "kpi.versions", "which version of a KPI each merge partition is ready to serve", VersionReady, "kpi/partition",
+    ("detector",), ("detector", "archive"), retention=None, compacted=True,
+)  # fmt: skip
 EXPECTATIONS = Topic(
     "kpi.expectations", "the band that a seasonal rule expected", Expectation, "kpi|series_key",
     ("detector",), ("archive",), partitions=4,
@@ -124,8 +129,8 @@ CATALOG = Topic(
 )  # fmt: skip
 
 TOPICS = (
-    EVENTS, REFERENCE, DEAD, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, OBSERVATIONS, EXPECTATIONS, SIGNALS,
-    INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, CATALOG,
+    EVENTS, REFERENCE, DEAD, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, OBSERVATIONS, VERSIONS, EXPECTATIONS,
+    SIGNALS, INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, CATALOG,
 )  # fmt: skip
 
 STANDING = tuple(topic for topic in TOPICS if "{source}" not in topic.name)

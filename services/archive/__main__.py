@@ -22,6 +22,7 @@ from libs.common.topics import (
     OBSERVATIONS,
     REFERENCE,
     SIGNALS,
+    VERSIONS,
     used_by,
 )
 from services.archive.handlers.keepers import Keepers
@@ -44,7 +45,7 @@ async def main(settings: Settings) -> None:
     facts = StoredLoop(settings, "archive.facts", connections, keepers.facts, health.part("facts"))
     keepers.end_of = events.end_of
     observations.follow([OBSERVATIONS.name])
-    facts.follow(topic.name for topic in (DEAD, LEDGER, EXPECTATIONS, LATE, SIGNALS, DISPOSALS))
+    facts.follow(topic.name for topic in (DEAD, LEDGER, EXPECTATIONS, LATE, SIGNALS, DISPOSALS, VERSIONS))
 
     async def listen() -> None:
         sources = [source for source in follower.catalog.sources if follower.catalog.schema_id(source.id)]

@@ -89,6 +89,13 @@ async def add_dead_letters(connection: Connection, rows: Sequence[tuple[Any, ...
     )
 
 
+async def add_ready(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """(kpi, version, merge partition, merge partitions, recorded at)"""
+    await connection.executemany(
+        "INSERT INTO archive.ready VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING", rows
+    )
+
+
 async def upsert_latest(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """The newest window's newest revision per series; `rows` in the order of OBSERVATION_COLUMNS."""
     names = ", ".join(OBSERVATION_COLUMNS)

@@ -21,6 +21,7 @@ from services.detector.handlers.merge import Merge
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
 from services.detector.handlers.signals import Signals
+from services.detector.handlers.versions import Versions
 from services.detector.settings import Settings
 
 
@@ -30,6 +31,8 @@ async def main(settings: Settings) -> None:
     schema_id = await registry.register(f"{OBSERVATIONS.name}-value", OBSERVATION_SCHEMA)
     follower = Follower(settings, health.part("catalog"))
     definitions = Definitions(follower.catalog)
+    versions = Versions(settings, definitions)
+    await versions.load()
     references = References(settings)
     reading = Reading(definitions, Codecs(registry), references)
 
@@ -78,6 +81,7 @@ async def main(settings: Settings) -> None:
     follower.on_change = change
     loops = {
         "catalog": follower.run,
+        "versions": versions.run,
         "combine": combine,
         "merge": partial(after_catalog, merging),
         "signals": partial(after_catalog, judging),

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
+from libs.common import clock
 from libs.common.errors import BadMessage, TryLater
 from libs.common.events import OBSERVATION_SCHEMA, AuditEntry
 from libs.common.kafka import Record as KafkaRecord
@@ -23,6 +24,7 @@ from libs.common.topics import ACTIONS, AUDIT, HEALTH, INCIDENTS, OBSERVATIONS, 
 from libs.common.wire import record as avro_record
 from services.gateway.api.auditing import AuditDown
 from services.gateway.settings import Settings
+from services.gateway.store.kpis import all_served as served_versions
 from services.gateway.store.signals import kpi_and_series
 from services.gateway.store.windows import EpochLost, Record, Windows
 
@@ -35,6 +37,8 @@ CHANNELS = {
     HEALTH.name: "health",
 }
 TOPICS = (OBSERVATIONS, SIGNALS, ACTIONS, INCIDENTS, HEALTH)
+SERVED_SECONDS = 1.0
+"""So long it is taken as known which versions are served. A former version is never left out, so nothing is missed."""
 BACK = 2_000
 """Records before the present end that a new epoch begins with, per partition."""
 
@@ -49,6 +53,8 @@ class Feeder:
         self.registry = Registry(settings)
         self.codecs = Codecs(self.registry, OBSERVATION_SCHEMA)
         self.epoch = ""
+        self.served, self.served_at = dict[str, int](), 0.0
+        """KPI → the version that is served, and the (monotonic) time of that."""
         self.reached: dict[TopicPartition, int] = {}
         """The offset up to which each partition was offered."""
         self.partitions = [
@@ -119,6 +125,8 @@ class Feeder:
 
     async def _facts(self, topic: str, records: Sequence[KafkaRecord]) -> list[Record]:
         facts = []
+        if topic == OBSERVATIONS.name and clock.monotonic() - self.served_at >= SERVED_SECONDS:
+            self.served, self.served_at = await served_versions(self.pool), clock.monotonic()
         for record in records:
             try:
                 found = await self._fact(topic, record)
@@ -128,12 +136,18 @@ class Feeder:
                     extra={"fields": {"topic": topic, "offset": record.offset, "error": repr(error)}},
                 )
                 continue
+            if topic == OBSERVATIONS.name and self._is_to_come(found):
+                continue
             if topic == ACTIONS.name:
                 found |= await kpi_and_series(self.pool, found.get("signal"))
             channel = CHANNELS.get(topic) or f"observations/{found['kpi']}"
             key = str(found["series_key"]) if topic == OBSERVATIONS.name else _key(topic, found)
             facts.append(Record(record.offset, channel, key, json.dumps(found, default=_time).encode()))
         return facts
+
+    def _is_to_come(self, fact: Mapping[str, Any]) -> bool:
+        """Whether a value is of a version that still catches up: the stream goes on with the one that is served."""
+        return fact["kpi_version"] > self.served.get(fact["kpi"], fact["kpi_version"])
 
     async def _fact(self, topic: str, record: KafkaRecord) -> dict[str, Any]:
         if topic == OBSERVATIONS.name:

@@ -58,6 +58,16 @@ async def drop_windows(connection: Connection, rows: Sequence[tuple[Any, ...]]) 
     )
 
 
+async def served_version(connection: Connection, kpi: str) -> int:
+    """The version with the newest window; of several the newest: one that has just begun has to catch up first."""
+    version: int | None = await connection.fetchval(
+        "SELECT kpi_version FROM strategy.windows WHERE kpi = $1"
+        " GROUP BY kpi_version ORDER BY max(window_end) DESC, kpi_version DESC LIMIT 1",
+        kpi,
+    )
+    return version or 0
+
+
 async def windows_since(connection: Connection, kpi: str, version: int, over: Any) -> list[asyncpg.Record]:
     """The windows that end within `over` of the newest one."""
     return await connection.fetch(

@@ -26,6 +26,7 @@ from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.merge import Merge
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
+from services.detector.handlers.versions import Versions
 from services.detector.settings import Settings
 from tests.sim.broker import Broker
 from tests.sim.clients import COORDINATION, Producer, installed
@@ -229,8 +230,10 @@ class Machine:
         )  # fmt: skip
         combining.follow([EVENTS.of(SOURCE)])
         merging.follow([PARTIALS.name])
+        versions = Versions(settings, definitions)
+        await versions.load()
         following = asyncio.create_task(self._follow(definitions))
-        loops = {asyncio.create_task(loop.run(self.stopping)) for loop in (combining, merging)}
+        loops = {asyncio.create_task(loop.run(self.stopping)) for loop in (combining, merging, versions)}
         await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
         self.stopping.set()
         _, late = await asyncio.wait(loops, timeout=DRAIN_SECONDS)

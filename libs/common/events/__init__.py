@@ -13,6 +13,7 @@ from libs.common.events.observation import (
     OffsetRange,
     Severity,
     Status,
+    VersionReady,
 )
 from libs.common.events.quality import Cause, HealthChanged, IncidentChanged
 from libs.common.events.series import parse_series_key, series_key
@@ -40,6 +41,7 @@ __all__ = [
     "SignalChanged",
     "Status",
     "Verdict",
+    "VersionReady",
     "parse_series_key",
     "series_key",
 ]

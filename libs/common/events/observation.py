@@ -120,6 +120,17 @@ class Expectation(Event):
     recorded_at: Moment
 
 
+class VersionReady(Event):
+    """One merge partition has all that it had of the version before: a version that is ready in all is served."""
+
+    kpi: str
+    kpi_version: int
+    partition: int
+    partitions: int
+    """Merge partitions there are."""
+    recorded_at: Moment
+
+
 class LateEvents(Event):
     """Events that came after a window of theirs had closed for good: counted, and in none of its values."""
 

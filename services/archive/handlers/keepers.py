@@ -21,12 +21,13 @@ from libs.common.events import (
     LateEvents,
     LedgerEntry,
     SignalChanged,
+    VersionReady,
 )
 from libs.common.kafka import Record
 from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
 from libs.common.stream.stored import Connection
-from libs.common.topics import DEAD, DISPOSALS, EXPECTATIONS, LATE, LEDGER, REFERENCE, SIGNALS
+from libs.common.topics import DEAD, DISPOSALS, EXPECTATIONS, LATE, LEDGER, REFERENCE, SIGNALS, VERSIONS
 from libs.common.wire import record as avro_record
 from services.archive import store
 from services.archive.handlers.rows import event_rows, reference_rows
@@ -126,6 +127,7 @@ class Keepers:
             LATE.name: self._late,
             SIGNALS.name: self._signals,
             DISPOSALS.name: self._disposals,
+            VERSIONS.name: self._versions,
         }
         return await keepers[tp.topic.removeprefix(self.settings.prefix)](connection, records)
 
@@ -175,6 +177,15 @@ class Keepers:
         found, bad = parsed(LateEvents, records)
         rows = [tuple(getattr(event, name) for name in store.LATE_COLUMNS) for _, event in found]
         await store.copy(connection, "late_events", store.LATE_COLUMNS, rows)
+        return bad
+
+    async def _versions(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        found, bad = parsed(VersionReady, records)
+        rows = [
+            (each.kpi, each.kpi_version, each.partition, each.partitions, each.recorded_at)
+            for _, each in found
+        ]
+        await store.add_ready(connection, rows)
         return bad
 
     async def _signals(self, connection: Connection, records: Sequence[Record]) -> Bad:

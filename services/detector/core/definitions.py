@@ -71,6 +71,20 @@ class CompiledKpi:
         ]
 
 
+def of(name: str) -> str:
+    """The KPI of which `name` (`id@version`) is a version."""
+    return name.rpartition("@")[0]
+
+
+def newest(names: Iterable[str]) -> set[str]:
+    """The names of the newest version of each KPI."""
+    found: dict[str, int] = {}
+    for name in names:
+        id, _, version = name.rpartition("@")
+        found[id] = max(int(version), found.get(id, 0))
+    return {f"{id}@{version}" for id, version in found.items()}
+
+
 def states_of(kpis: Iterable[CompiledKpi]) -> dict[str, Partial]:
     return {partial.name: partial for kpi in kpis for _, each in kpi.values for partial in each.states}
 

@@ -1,4 +1,8 @@
-"""Merge, for KPIs over KPIs: final values of the same window meet, the newest revision of each."""
+"""Merge, for KPIs over KPIs: final values of the same window meet, the newest revision of each.
+
+Of an input that is changed, values of two versions come for a while. Those of the new one are kept, and count from
+when it is served; then they take the place of the old ones in every window that is still open.
+"""
 
 from collections.abc import Mapping
 
@@ -11,18 +15,30 @@ from services.detector.core.published import KEYS, SCHEMA, Published
 
 CONTENT: dict[str, pl.DataType | type[pl.DataType]] = {
     "series_key": pl.String, "start": pl.Int64, "stop": pl.Int64, "input": pl.String, "member": pl.String,
-    "revision": pl.Int32, "status": pl.String, "value": pl.Float64, "count": pl.Int64, "assessed": pl.Int64,
-    "suspect": pl.Int64, "worst": pl.UInt8, "schema_ids": pl.List(pl.Int64),
+    "version": pl.Int32, "revision": pl.Int32, "status": pl.String, "value": pl.Float64, "count": pl.Int64,
+    "assessed": pl.Int64, "suspect": pl.Int64, "worst": pl.UInt8, "schema_ids": pl.List(pl.Int64),
 }  # fmt: skip
-"""A value of an input: `input` is its name here, `member` the input's series. Of each the newest revision is kept."""
+"""A value of an input: `input` is its name here, `member` the input's series, `version` that of the input.
+Of each the newest revision is kept."""
 
 
-def contributions(compiled: CompiledKpi, input_id: str, due: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
+def contributions(
+    compiled: CompiledKpi, input: CompiledKpi, due: pl.DataFrame, keys: pl.Series
+) -> pl.DataFrame:
     """What emitted values (`observations`) of an input give to a KPI over it. `keys`: its series of each of them."""
-    names = [name for name, id in compiled.kpi.over.items() if id == input_id]
-    rows = due.rename({"series_key": "member"}).with_columns(keys.alias("series_key"))
+    names = [name for name, id in compiled.kpi.over.items() if id == input.kpi.id]
+    version = pl.lit(input.version, dtype=pl.Int32).alias("version")
+    rows = due.rename({"series_key": "member"}).with_columns(keys.alias("series_key"), version)
     rows = rows.filter(pl.col("status") != "provisional")
     return pl.concat([rows.with_columns(pl.lit(name).alias("input")).select(list(CONTENT)) for name in names])
+
+
+SERVED = "served:"
+
+
+def _newest(rows: pl.DataFrame) -> pl.DataFrame:
+    places = ["series_key", "start", "input", "member", "version"]
+    return rows.sort("revision").unique(places, keep="last", maintain_order=True)
 
 
 class Derived:
@@ -34,18 +50,47 @@ class Derived:
         self.published = Published()
         self.emitted_to: int | None = None
         self.revised: list[pl.DataFrame] = []
+        self.served: dict[str, int] = {}
+        """Input (its name here) → the version whose values count."""
+
+    def serve(self, id: str, version: int) -> None:
+        """From now on this version of an input counts: windows that are still open are made of it."""
+        for name in [name for name, each in self.compiled.kpi.over.items() if each == id]:
+            if self.served.get(name, 0) >= version:
+                continue
+            self.served[name] = version
+            mine, former = pl.col("input") == name, pl.col("version") < version
+            if self.emitted_to is not None:
+                again = self.content.filter(mine & (pl.col("stop") <= self.emitted_to))
+                self.revised.append(again.select("series_key", "start", "stop"))
+            gone = self.content.filter(mine & former).with_columns(
+                pl.lit("retracted").alias("status"), pl.lit(None, dtype=pl.Float64).alias("value"),
+                pl.lit(version, dtype=pl.Int32).alias("version"), pl.lit(0, dtype=pl.Int32).alias("revision"),
+                pl.lit([], dtype=pl.List(pl.Int64)).alias("schema_ids"), pl.lit(0, dtype=pl.UInt8).alias("worst"),
+                *(pl.lit(0, dtype=pl.Int64).alias(each) for each in ("count", "assessed", "suspect")),
+            )  # fmt: skip
+            self.content = _newest(pl.concat([self.content.filter(~(mine & former)), gone]))
+
+    def _counts(self, *, newer: bool = False) -> pl.Expr:
+        """Whether a value is of the version that is served, or (`newer`) of a newer one."""
+        given = (pl.col("version") > at if newer else pl.col("version") == at for at in self.served.values())
+        mine = [(pl.col("input") == name) & each for name, each in zip(self.served, given, strict=True)]
+        return pl.any_horizontal(pl.lit(False), *mine)
 
     def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
-        late = partials.clear()
+        for name, version in partials.group_by("input").agg(pl.col("version").min()).iter_rows():
+            self.served.setdefault(name, version)
+        served, partials = partials.filter(self._counts()), partials.filter(self._counts(newer=True))
+        late = served.clear()
         if watermark is not None:
             closed = pl.col("stop") + self.compiled.lateness <= watermark
-            late, partials = partials.filter(closed), partials.filter(~closed)
+            late, served = served.filter(closed), served.filter(~closed)
+            partials = partials.filter(~closed)
         if self.emitted_to is not None:
-            again = partials.filter(pl.col("stop") <= self.emitted_to)
+            again = served.filter(pl.col("stop") <= self.emitted_to)
             self.revised.append(again.select("series_key", "start", "stop"))
-        places = ["series_key", "start", "input", "member"]
-        rows = pl.concat([self.content, partials.select(self.content.columns)])
-        self.content = rows.sort("revision").unique(places, keep="last", maintain_order=True)
+        rows = [each.select(self.content.columns) for each in (served, partials)]
+        self.content = _newest(pl.concat([self.content, *rows]))
         return late
 
     def emit(self, watermark: int | None, now: int) -> pl.DataFrame:
@@ -68,7 +113,7 @@ class Derived:
         return out
 
     def _values(self, pairs: pl.DataFrame) -> pl.DataFrame:
-        members = self.content.join(pairs, on=KEYS, how="semi")
+        members = self.content.filter(self._counts()).join(pairs, on=KEYS, how="semi")
         given = pl.col("status") != "retracted"
         inputs = [
             pl.when(given & (pl.col("input") == name)).then(pl.col("value")).alias(name)
@@ -99,10 +144,17 @@ class Derived:
     # --- recovery ----------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[Scalars, Snapshot]:
-        return {"emitted_to": self.emitted_to}, {"rows": self.content, "published": self.published.windows}
+        served = {f"{SERVED}{name}": version for name, version in self.served.items()}
+        frames = {"rows": self.content, "published": self.published.windows}
+        return {"emitted_to": self.emitted_to, **served}, frames
 
     def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None:
         self.emitted_to = scalars["emitted_to"]
+        self.served = {
+            name.removeprefix(SERVED): version
+            for name, version in scalars.items()
+            if name.startswith(SERVED) and version is not None
+        }
         self.content, self.published.windows = frames["rows"], frames["published"].select(list(SCHEMA))
 
     @property

@@ -4,13 +4,13 @@ A step takes partial rows, then marks, then emits what is due. The state is a fu
 and the steps since are all that recovery needs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
-from services.detector.core.definitions import CompiledKpi
+from services.detector.core.definitions import CompiledKpi, newest, of
 from services.detector.core.derived import Derived
 from services.detector.core.merge import MergeState, Panes
 from services.detector.core.sessions import Sessions
@@ -57,6 +57,14 @@ class Announcement:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """A merge partition has caught up with a version of a KPI (`id@version`)."""
+
+    kpi: str
+    partition: int
+
+
+@dataclass(frozen=True)
 class Emission:
     """What one step brought for one KPI."""
 
@@ -89,24 +97,41 @@ class Engine:
 
     def __init__(self, inputs: int) -> None:
         self.inputs = inputs
+        self.kpis: dict[str, CompiledKpi] = {}
         self.states: dict[str, MergeState] = {}
+        """Of KPIs with windows."""
         self.tracks: dict[str, Track] = {}
         self.marks: dict[str, Watermark] = {}
         self.parked: dict[str, str] = {}
         """KPI → what went wrong; it is left alone until it is defined anew."""
+        self.ready: dict[str, set[int]] = {}
+        """KPI → merge partitions that have caught up with it."""
 
     def define(self, kpis: Mapping[str, CompiledKpi]) -> None:
-        """These are in force: states for new ones, none for those that are gone."""
-        for name in self.states.keys() - kpis.keys():
-            del self.states[name], self.tracks[name]
-        self.parked = {name: text for name, text in self.parked.items() if name in kpis}
-        for name, compiled in kpis.items():
-            if name not in self.states and not isinstance(compiled.windows, Each):
+        """These are in force: states for new ones, none for those that are gone.
+
+        A version that was replaced goes on until it is gone. It is not begun any more, but by an engine that begins.
+        """
+        begins = not self.tracks
+        for name in self.tracks.keys() - kpis.keys():
+            self._drop(name)
+        for name in sorted((kpis.keys() if begins else newest(kpis)) - self.tracks.keys()):
+            compiled = self.kpis[name] = kpis[name]
+            self.tracks[name] = Track(Watermark(compiled.source.partitions if compiled.source else 0))
+            if not isinstance(compiled.windows, Each):
                 self.states[name] = new_state(compiled)
-                self.tracks[name] = Track(Watermark(compiled.source.partitions if compiled.source else 0))
+
+    def _drop(self, name: str) -> None:
+        for kept in (self.kpis, self.tracks, self.states, self.parked, self.ready):
+            kept.pop(name, None)
 
     def step(
-        self, rows: Iterable[Rows], marks: Iterable[Mark], announced: Iterable[Announcement], now: int
+        self,
+        rows: Iterable[Rows],
+        marks: Iterable[Mark],
+        announced: Iterable[Announcement],
+        now: int,
+        ready: Iterable[Ready] = (),
     ) -> list[Emission]:
         """Take a batch in; `now` in ms decides which values in progress are due."""
         before = {name: self.watermark(name) for name in self.states}
@@ -115,6 +140,10 @@ class Engine:
             self._mark(mark)
         for each in announced:
             self._announce(each)
+        for each in ready:
+            if each.kpi in self.tracks:
+                self.ready.setdefault(each.kpi, set()).add(each.partition)
+        self._serve()
         return [
             emission
             for name in list(self.states)
@@ -150,7 +179,7 @@ class Engine:
             watermark = self.marks[mark.source] = Watermark(self._partitions(mark))
         watermark.advance(mark.partition, mark.at, mark.idle)
         for name, track in self.tracks.items():
-            source = self.states[name].compiled.source
+            source = self.kpis[name].source
             if source is not None and source.id == mark.source and mark.partition in track.live:
                 track.watermark.advance(mark.partition, mark.at, mark.idle)
 
@@ -186,7 +215,7 @@ class Engine:
     def _partitions(self, mark: Mark) -> int:
         if mark.source.startswith(INPUT):
             return self.inputs
-        sources = [each.compiled.source for each in self.states.values()]
+        sources = [each.source for each in self.kpis.values()]
         known = next((each.partitions for each in sources if each is not None and each.id == mark.source), 0)
         return max(known, mark.partition + 1)
 
@@ -196,11 +225,47 @@ class Engine:
             return
         track.live.add(each.partition) if each.live else track.live.discard(each.partition)
         track.watermark.advance(each.partition, each.at, False)
-        source = self.states[each.kpi].compiled.source
+        source = self.kpis[each.kpi].source
         if each.live and source is not None and source.id in self.marks:
             known = self.marks[source.id].marks.get(each.partition)
             if known is not None:
                 track.watermark.advance(each.partition, known.at, known.idle)
+
+    # --- a new version beside the old one ----------------------------------------------------------------
+
+    def caught_up(self, told: Set[str] = frozenset()) -> list[str]:
+        """The newest versions that have all that those before them have, and can be served; without those `told`."""
+        return [name for name in sorted(newest(self.tracks) - told) if self._is_caught_up(name)]
+
+    def _is_caught_up(self, name: str) -> bool:
+        compiled, track = self.kpis[name], self.tracks[name]
+        if name in self.parked:
+            return False
+        if compiled.source is not None and len(track.live) < compiled.source.partitions:
+            return False
+        others = [each for each in self.states if each != name and of(each) == of(name)]
+        return name not in self.states or all(
+            self._reaches(name, other) for other in others if other not in self.parked
+        )
+
+    def _reaches(self, name: str, other: str) -> bool:
+        """Whether a version is as far as another. One over KPIs has no past: it must have the newest window."""
+        mine, theirs = self.watermark(name), self.watermark(other)
+        if theirs is not None and (mine is None or mine < theirs):
+            return False
+        state, former = self.states[name], self.states[other]
+        if isinstance(state, Derived) and isinstance(former, Derived):
+            stop, mine = former.published.newest, state.published.newest
+            return stop is None or (mine is not None and mine >= stop)
+        return True
+
+    def _serve(self) -> None:
+        """KPIs over others take the newest version of each that all merge partitions are ready with."""
+        for state in self.states.values():
+            if isinstance(state, Derived):
+                for name, ready in self.ready.items():
+                    if of(name) in state.compiled.kpi.over.values() and len(ready) >= self.inputs:
+                        state.serve(of(name), self.kpis[name].version)
 
     def watermark(self, name: str) -> int | None:
         """Up to when a KPI has all it will have in time."""
@@ -260,23 +325,34 @@ class Engine:
         """Everything: a JSON value, and frames by KPI and name."""
         frames: dict[tuple[str, str], pl.DataFrame] = {}
         kpis: dict[str, Any] = {}
-        for name, state in self.states.items():
-            scalars, content = state.snapshot()
-            track = self.tracks[name]
+        for name, track in self.tracks.items():
+            state = self.states.get(name)
+            scalars, content = state.snapshot() if state is not None else ({}, {})
             kpis[name] = {"state": scalars, "track": track.watermark.snapshot(), "live": sorted(track.live)}
             frames |= {(name, part): frame for part, frame in content.items()}
         marks = {source: each.snapshot() for source, each in self.marks.items()}
-        return {"kpis": kpis, "marks": marks, "parked": self.parked}, frames
+        ready = {name: sorted(numbers) for name, numbers in self.ready.items()}
+        return {"kpis": kpis, "marks": marks, "parked": self.parked, "ready": ready}, frames
 
     def restore(self, value: Mapping[str, Any], frames: Mapping[tuple[str, str], pl.DataFrame]) -> None:
-        """Take a snapshot back; of KPIs that are not defined any more, nothing."""
+        """Take a snapshot back; of KPIs that are not defined any more, nothing.
+
+        An old version that it has not, and a newer one it has, was over by then.
+        """
+        known = {of(name) for name in value["kpis"].keys() & newest(self.tracks)}
+        for name in self.tracks.keys() - newest(self.tracks) - value["kpis"].keys():
+            if of(name) in known:
+                self._drop(name)
         self.marks = {source: Watermark.resume(each) for source, each in value["marks"].items()}
         self.parked = {name: text for name, text in value["parked"].items() if name in self.states}
+        ready = value.get("ready", {})
+        self.ready = {name: set(numbers) for name, numbers in ready.items() if name in self.tracks}
         for name, kept in value["kpis"].items():
+            if name in self.tracks:
+                self.tracks[name] = Track(Watermark.resume(kept["track"]), set(kept["live"]))
             if name in self.states:
                 mine = {part: frame for (kpi, part), frame in frames.items() if kpi == name}
                 self.states[name].restore(kept["state"], mine)
-                self.tracks[name] = Track(Watermark.resume(kept["track"]), set(kept["live"]))
 
 
 def completeness(stops: pl.Series, marks: Sequence[int | None]) -> pl.Series:

@@ -24,6 +24,12 @@ class Published:
         self.windows = pl.concat([others, due.select(list(SCHEMA))])
         return due
 
+    @property
+    def newest(self) -> int | None:
+        """End (ms) of the newest window that still takes events."""
+        found = self.windows["stop"].max()
+        return found if isinstance(found, int) else None
+
     def forget(self, upto: int) -> None:
         """Forget the windows with stop <= upto."""
         self.windows = self.windows.filter(pl.col("stop") > upto)

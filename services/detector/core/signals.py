@@ -28,6 +28,8 @@ class SeriesState:
     """The open signal, as its last event."""
     suspect: int = 0
     assessed: int = 0
+    unheard: bool = False
+    """Nobody was told of the open signal yet."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,29 @@ def observe(
         change = _continued(rule, state, seen, band, beyond, now)
     state.signal = None if change.change == "closed" else change.model_dump(mode="json")
     return expectation, change
+
+
+def told(state: SeriesState, change: SignalChanged, *, served: bool) -> SignalChanged | None:
+    """What is told of a change, of a version that is `served` or still catches up.
+
+    A version that catches up tells nothing; what of its signals is open when it is served is told as opened then.
+    """
+    unheard, state.unheard = state.unheard or change.change == "opened", False
+    if not served:
+        state.unheard = unheard and state.signal is not None
+        return None
+    if unheard and change.change == "updated":
+        return change.model_copy(update={"change": "opened"})
+    return None if unheard and change.change == "closed" else change
+
+
+def withdrawn(state: SeriesState, now: datetime) -> SignalChanged | None:
+    """The end of a signal whose version of a KPI is over."""
+    if state.signal is None or state.unheard:
+        return None
+    before = SignalChanged.model_validate(state.signal)
+    verdict: Verdict = "transient" if before.verdict == "undecided" else before.verdict
+    return before.model_copy(update={"change": "closed", "verdict": verdict, "recorded_at": now})
 
 
 def _expectation(rule: RuleOnKpi, seen: Observation, band: Band, now: datetime) -> Expectation:

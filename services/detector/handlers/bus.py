@@ -8,11 +8,11 @@ import polars as pl
 from libs.common.kafka import Headers, Record
 from libs.common.stream import Output
 from libs.common.topics import PARTIALS
-from services.detector.core.engine import Announcement, Mark, Rows
+from services.detector.core.engine import Announcement, Mark, Ready, Rows
 from services.detector.handlers.statelog import from_bytes, to_bytes
 
-KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO = (
-    "sx-kpis", "sx-source", "sx-partition", "sx-at", "sx-idle", "sx-live", "sx-upto",
+KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO, READY = (
+    "sx-kpis", "sx-source", "sx-partition", "sx-at", "sx-idle", "sx-live", "sx-upto", "sx-ready",
 )  # fmt: skip
 
 
@@ -43,6 +43,12 @@ def announcement(kpi: str, source: str, partition: int, at: int | None, *, live:
     return _to_all(f"{source}/{partition}", headers)
 
 
+def ready(kpi: str, partition: int) -> list[Output]:
+    """A merge partition has caught up with a version, to every merge partition."""
+    headers: Headers = [(KPIS, kpi.encode()), (PARTITION, str(partition).encode()), (READY, b"1")]
+    return _to_all(f"{kpi}/{partition}", headers)
+
+
 def _to_all(key: str, headers: Headers) -> list[Output]:
     return [
         Output(PARTIALS.name, key.encode(), b"", headers, target) for target in range(PARTIALS.partitions)
@@ -58,8 +64,8 @@ def marks_in(records: Sequence[Record]) -> list[Mark]:
     return read([record for record in records if not record.value])[1]
 
 
-def read(records: Sequence[Record]) -> tuple[list[Rows], list[Mark], list[Announcement]]:
-    found: tuple[list[Rows], list[Mark], list[Announcement]] = ([], [], [])
+def read(records: Sequence[Record]) -> tuple[list[Rows], list[Mark], list[Announcement], list[Ready]]:
+    found: tuple[list[Rows], list[Mark], list[Announcement], list[Ready]] = ([], [], [], [])
     for record in records:
         headers: dict[str, Any] = dict(record.headers)
         partition = int(headers[PARTITION])
@@ -67,6 +73,8 @@ def read(records: Sequence[Record]) -> tuple[list[Rows], list[Mark], list[Announ
         if record.value:
             kpis = tuple(headers[KPIS].decode().split(","))
             found[0].append(Rows(kpis, partition, from_bytes(record.value)))
+        elif READY in headers:
+            found[3].append(Ready(headers[KPIS].decode(), partition))
         elif LIVE in headers:
             found[2].append(Announcement(headers[KPIS].decode(), partition, at, headers[LIVE] == b"1"))
         else:

@@ -17,7 +17,7 @@ from libs.common.kafka import Headers, Record, consumer, read_all
 from libs.common.stream import Limit, Output, Outputs, dead_letter
 from libs.common.topics import DEAD, EVENTS, INPUTS, PARTIALS
 from services.detector.core.combine import by_shape, chosen, partials, split
-from services.detector.core.definitions import CompiledKpi
+from services.detector.core.definitions import CompiledKpi, newest
 from services.detector.core.windows import milliseconds
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
@@ -167,12 +167,15 @@ class Combine:
         return [*outputs, *bus.marks(source.id, tp.partition, at, idle=False, upto=records[-1].offset + 1)]
 
     async def _redefine(self, tp: TopicPartition, state: Input, kpis: dict[str, CompiledKpi]) -> list[Output]:
-        """Begin the past of KPIs that are new to this partition; forget those that are gone."""
+        """Begin the past of KPIs that are new to this partition; forget those that are gone.
+
+        A version that was replaced goes on where it is live, and is not begun any more.
+        """
         if state.definitions == self.definitions.version:
             return []
         state.definitions = self.definitions.version
         progress = state.progress
-        new, gone = kpis.keys() - progress.known, progress.known - kpis.keys()
+        new, gone = newest(kpis) - progress.known, progress.known - kpis.keys()
         if not new and not gone:
             return []
         progress.live -= gone

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from libs.common.catalog import Catalog, Source
+from libs.common.catalog import Catalog, Kpi, Source
 from libs.common.errors import DefinitionError
 from libs.common.events import CatalogEntry
 from libs.common.rules import CompiledRule, compile_rules, references_of
@@ -14,12 +14,21 @@ log = logging.getLogger(__name__)
 
 
 class Definitions:
-    """What the loops need of the catalog. A definition that does not compile is left out, and said so."""
+    """What the loops need of the catalog. A definition that does not compile is left out, and said so.
+
+    Of a KPI that was changed two versions are in force: the one that is served goes on until it is retired.
+    """
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.kpis: dict[str, CompiledKpi] = {}
         """By name, `id@version`."""
+        self.written: dict[str, dict[int, Kpi]] = {}
+        """KPI id → the versions in force."""
+        self.served: dict[str, int] = {}
+        """KPI id → the newest version that has caught up everywhere; none is known of a KPI that is new."""
+        self.retired: dict[str, int] = {}
+        """KPI id → versions before this one are over."""
         self.by_source: dict[str, list[CompiledKpi]] = {}
         self.rules: dict[str, list[CompiledRule]] = {}
         """Quality rules by source."""
@@ -37,8 +46,41 @@ class Definitions:
         """Compile everything again: definitions are few and changes are rare."""
         if entry.kind not in ("source", "kpi", "rule"):
             return
-        own = [kpi for kpi in self.catalog.kpis if kpi.engine == "embedded"]
-        kpis = [compiled for kpi in own if (compiled := self._compile(kpi.id)) is not None]
+        if entry.kind == "kpi":
+            self._write(entry.id)
+        self._compile_all()
+
+    def _write(self, id: str) -> None:
+        """Note a version beside the one that is served; without one, beside the last."""
+        kpi, version, written = (
+            self.catalog.kpi(id),
+            self.catalog.version("kpi", id),
+            self.written.pop(id, {}),
+        )
+        if kpi is None or kpi.engine != "embedded":
+            return
+        former = {each: written[each] for each in written if each < version}
+        served = self.served.get(id)
+        if former:
+            kept = served if served in former else max(former)
+            former = {kept: former[kept]} if kept >= self.retired.get(id, 0) else {}
+        self.written[id] = {**former, version: kpi}
+
+    def retire(self, id: str, version: int) -> None:
+        """Versions of a KPI before this one are over."""
+        self.retired[id] = version
+        written = self.written.get(id, {})
+        if any(each < version for each in written):
+            self.written[id] = {each: kpi for each, kpi in written.items() if each >= version}
+            self._compile_all()
+
+    def _compile_all(self) -> None:
+        kpis = [
+            compiled
+            for versions in self.written.values()
+            for version, kpi in versions.items()
+            if (compiled := self._compile(kpi, version, newest=version == max(versions))) is not None
+        ]
         self.kpis = {compiled.name: compiled for compiled in kpis}
         self.by_source, self.over = {}, {}
         for compiled in kpis:
@@ -47,30 +89,30 @@ class Definitions:
             for id in dict.fromkeys(compiled.kpi.over.values()):
                 self.over.setdefault(id, []).append(compiled)
         self.rules = {source.id: self._rules(source) for source in self.catalog.sources}
-        judged = {each.kpi.id: each.version for each in kpis}
-        judged |= {
-            kpi.id: self.catalog.version("kpi", kpi.id) for kpi in self.catalog.kpis if kpi.engine == "flink"
-        }
-        self.signals = {
-            kpi.id: [RuleOnKpi.of(kpi, judged[kpi.id], rule) for rule in kpi.signals]
-            for kpi in self.catalog.kpis
-            if kpi.id in judged
-        }
+        judged = [(each.kpi, each.version) for each in kpis]
+        judged += [
+            (kpi, self.catalog.version("kpi", kpi.id)) for kpi in self.catalog.kpis if kpi.engine == "flink"
+        ]
+        self.signals = {}
+        for kpi, version in judged:
+            rules = [RuleOnKpi.of(kpi, version, rule) for rule in kpi.signals]
+            self.signals.setdefault(kpi.id, []).extend(rules)
         self.version += 1
         for listener in self.listeners:
             listener()
 
-    def _compile(self, id: str) -> CompiledKpi | None:
-        kpi = self.catalog.kpi(id)
-        assert kpi is not None
-        self.parked.pop(id, None)
+    def _compile(self, kpi: Kpi, version: int, *, newest: bool) -> CompiledKpi | None:
+        if newest:
+            self.parked.pop(kpi.id, None)
         source = self.catalog.source(kpi.source or "")
         references = [each for each in self.catalog.sources if each.reference]
         try:
-            return compile_kpi(kpi, self.catalog.version("kpi", id), source, references)
+            return compile_kpi(kpi, version, source, references)
         except DefinitionError as error:
-            self.parked[id] = str(error)
-            log.error("a KPI does not compile", extra={"fields": {"kpi": id, "error": str(error)}})
+            if newest:
+                self.parked[kpi.id] = str(error)
+            fields = {"kpi": kpi.id, "version": version, "error": str(error)}
+            log.error("a KPI does not compile", extra={"fields": fields})
             return None
 
     def _rules(self, source: Source) -> list[CompiledRule]:

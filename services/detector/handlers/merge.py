@@ -8,10 +8,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common import clock, telemetry
 from libs.common.errors import TryLater
-from libs.common.events import LateEvents
+from libs.common.events import LateEvents, VersionReady
 from libs.common.kafka import Record, read_between
 from libs.common.stream import Output, Outputs
-from libs.common.topics import LATE, PARTIALS, STATE
+from libs.common.topics import LATE, PARTIALS, STATE, VERSIONS
 from services.detector.core.engine import CLOSED, INPUT, Emission, Engine
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
@@ -33,6 +33,8 @@ class Partition:
     log: StateLog
     definitions: int = -1
     late: dict[str, int] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    """Versions that this process has said to be caught up."""
     needless: int | None = None
     """Offset of the log before which a snapshot, once committed, makes all needless."""
 
@@ -87,7 +89,8 @@ class Merge:
             while step is not None and waiting and waiting[-1].offset + 1 >= step.to:
                 taken = [record for record in waiting if record.offset < step.to]
                 waiting = waiting[len(taken) :]
-                engine.step(*bus.read(taken), step.now)
+                rows, marks, announced, ready = bus.read(taken)
+                engine.step(rows, marks, announced, step.now, ready)
                 step = next(steps, None)
         while step is not None:
             engine.step((), (), (), step.now)
@@ -104,28 +107,45 @@ class Merge:
         """Take a batch in, and publish what is due."""
         partition = self.partitions[tp.partition]
         await self._trim(tp.partition, partition)
-        rows, marks, announced = bus.read(records)
-        for name in {name for each in rows for name in each.kpis} | {each.kpi for each in announced}:
+        rows, marks, announced, ready = bus.read(records)
+        named = {name for each in rows for name in each.kpis} | {each.kpi for each in (*announced, *ready)}
+        for name in named:
             self._await_definition(name)
         if partition.definitions != self.definitions.version:
             partition.definitions = self.definitions.version
             partition.engine.define(self.definitions.kpis)
         now = int(clock.now().timestamp() * 1000)
-        emissions = partition.engine.step(rows, marks, announced, now)
-        if not records and not emissions:
+        emissions = partition.engine.step(rows, marks, announced, now, ready)
+        outputs: list[Output | Outputs] = [*self._ready(tp.partition, partition)]
+        if not records and not emissions and not outputs:
             return [*await self._snapshot(tp.partition, partition)] if partition.log.is_due(now) else []
-        outputs: list[Output | Outputs] = []
+        over = self.definitions.over
         for emission in emissions:
             if emission.due.height:
                 outputs.append(self.publisher.emission(emission))
-            over = self.definitions.over.get(emission.compiled.kpi.id, [])
-            outputs += self.publisher.onward(emission, over, tp.partition)
+            outputs += self.publisher.onward(emission, over.get(emission.compiled.kpi.id, []), tp.partition)
             outputs += self._late(partition, emission)
+        for emission in emissions:
+            outputs += self.publisher.passed(emission, over.get(emission.compiled.kpi.id, []), tp.partition)
         to = records[-1].offset + 1 if records else partition.log.last.to
         outputs.append(partition.log.step(to, now, sum(len(record.value or b"") for record in records)))
         if partition.log.is_due(now):
             outputs += await self._snapshot(tp.partition, partition)
         return outputs
+
+    def _ready(self, number: int, partition: Partition) -> Iterator[Output]:
+        """Tell, once, of versions that have caught up: the other merge partitions, and who reads."""
+        for name in partition.engine.caught_up(partition.told):
+            partition.told.add(name)
+            if number in partition.engine.ready.get(name, ()):
+                continue
+            compiled = partition.engine.kpis[name]
+            event = VersionReady.build(
+                kpi=compiled.kpi.id, kpi_version=compiled.version, partition=number, partitions=PARTIALS.partitions,
+                recorded_at=clock.now(),
+            )  # fmt: skip
+            yield from bus.ready(name, number)
+            yield Output(VERSIONS.name, f"{compiled.kpi.id}/{number}".encode(), event.encode())
 
     def _await_definition(self, name: str) -> None:
         """TryLater if a KPI is newer than the catalog read so far."""

@@ -62,15 +62,20 @@ class Publisher:
         return Outputs(OBSERVATIONS.name, *encode(compiled, due, shares, envelope))
 
     def onward(self, emission: Emission, over: list[CompiledKpi], number: int) -> Iterator[Output]:
-        """To KPIs over this one: its final values, then how far merge partition `number` has got with it."""
+        """To KPIs over this one: its final values. After those of all versions goes how far it has got."""
         source = f"{INPUT}{emission.compiled.kpi.id}"
         for compiled in over:
             keys = _keys(compiled, emission.due["series_key"])
-            frame = contributions(compiled, emission.compiled.kpi.id, emission.due, keys)
+            frame = contributions(compiled, emission.compiled, emission.due, keys)
             for target, part in split(frame, PARTIALS.partitions).items():
                 yield bus.rows([compiled.name], source, number, part, target, telemetry.inject([]))
-        if over and emission.moved:
-            yield from bus.marks(source, number, emission.watermark, idle=False, upto=0)
+
+    def passed(self, emission: Emission, over: list[CompiledKpi], number: int) -> list[Output]:
+        """To KPIs over this one: how far merge partition `number` has got with it."""
+        if not over or not emission.moved:
+            return []
+        source = f"{INPUT}{emission.compiled.kpi.id}"
+        return bus.marks(source, number, emission.watermark, idle=False, upto=0)
 
 
 def _keys(compiled: CompiledKpi, members: pl.Series) -> pl.Series:

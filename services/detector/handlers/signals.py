@@ -15,7 +15,7 @@ from libs.common.settings import ServiceSettings
 from libs.common.stream import Output
 from libs.common.topics import EXPECTATIONS, MODELS, SIGNALS
 from libs.common.wire import record as avro_record
-from services.detector.core.signals import RuleOnKpi, SeriesState, observe
+from services.detector.core.signals import RuleOnKpi, SeriesState, observe, told, withdrawn
 from services.detector.handlers.definitions import Definitions
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Signals:
             if seen.status != "final":
                 continue
             for rule in rules:
-                if rule.version == seen.kpi_version:
+                if rule.version == seen.kpi_version and not self._is_over(rule):
                     name = f"{rule.name}|{seen.series_key}"
                     outputs += self._observe(rule, models.setdefault(name, SeriesState()), seen)
                     changed.add(name)
@@ -83,8 +83,20 @@ class Signals:
             )
         return [*outputs, *self._sweep(tp.partition, models)]
 
+    def _served(self, rule: RuleOnKpi) -> int:
+        """The version whose signals are told; the rule's own where nothing is known, as of KPIs on Flink."""
+        if rule.kpi.engine != "embedded":
+            return rule.version
+        return self.definitions.served.get(rule.kpi.id, rule.version)
+
+    def _is_over(self, rule: RuleOnKpi) -> bool:
+        """Whether a newer version has taken over: until it is retired it is computed, and no longer judged."""
+        return rule.version < self._served(rule)
+
     def _observe(self, rule: RuleOnKpi, state: SeriesState, seen: Observation) -> Iterator[Output]:
         expectation, change = observe(rule, state, seen, clock.now())
+        if change is not None:
+            change = told(state, change, served=rule.version <= self._served(rule))
         if expectation is not None:
             key = f"{seen.kpi}|{seen.series_key}".encode()
             yield Output(EXPECTATIONS.name, key, expectation.encode())
@@ -94,11 +106,12 @@ class Signals:
             yield Output(SIGNALS.name, change.id.encode(), change.encode())
 
     def _sweep(self, number: int, models: Models) -> Iterator[Output]:
-        """Tombstones for the models of KPI versions that are gone."""
+        """Tombstones for the models of KPI versions that are gone, and the end of their signals."""
         if self.swept.get(number) == self.definitions.version:
             return
         self.swept[number] = self.definitions.version
         gone = [name for name in models if self.definitions.is_gone(name.partition("/")[0])]
         for name in gone:
-            del models[name]
+            if (change := withdrawn(models.pop(name), clock.now())) is not None:
+                yield Output(SIGNALS.name, change.id.encode(), change.encode())
             yield Output(MODELS.name, name.encode(), None, partition=number)

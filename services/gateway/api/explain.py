@@ -20,7 +20,7 @@ from services.gateway.api.decisions import (
     visible_decision,
 )
 from services.gateway.api.explained import explained_events, how_made, parts_of, schemas_of
-from services.gateway.api.kpis import show_observation
+from services.gateway.api.kpis import served_versions, show_observation
 from services.gateway.api.models.explain import (
     DecisionExplained,
     DefinitionShown,
@@ -93,7 +93,7 @@ async def explain_observation(
     asker.require("read")
     definition = asker.kpi(kpi)
     key = await asker.clear_key(definition, "" if series_key == "-" else series_key)
-    number = version or asker.desk.catalog.version("kpi", kpi)
+    number = version or (await served_versions(asker, [definition]))[kpi]
     found = await kpi_rows.revisions(asker.desk.pool, kpi, number, key, window_start, as_of)
     chosen = [row for row in found if revision in (None, row["revision"])]
     if not chosen:

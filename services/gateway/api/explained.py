@@ -85,7 +85,8 @@ async def parts_of(asker: Asker, kpi: Kpi, row: Row) -> list[Row]:
     for id in dict.fromkeys(kpi.over.values()):
         known = await catalog_rows.versions_at(asker.desk.pool, "kpi", id, row["recorded_at"])
         if known and asker.sees(id):
-            versions[id] = known[0]["version"]
+            served = await kpi_rows.served_at(asker.desk.pool, id, row["recorded_at"])
+            versions[id] = min(served or known[0]["version"], known[0]["version"])
     return await kpi_rows.parts(asker.desk.pool, versions, row) if versions else []
 
 

@@ -74,9 +74,21 @@ def shape(kpi: Kpi) -> WindowShape:
     )
 
 
+async def served_versions(asker: Asker, kpis: Sequence[Kpi]) -> dict[str, int]:
+    """KPI → the version that answers. One that has just been changed is answered by the former until it has caught up."""
+    catalog = asker.desk.catalog
+    last = {kpi.id: catalog.version("kpi", kpi.id) for kpi in kpis}
+    embedded = {kpi.id: last[kpi.id] for kpi in kpis if kpi.engine == "embedded"}
+    return last | await rows.served(asker.desk.pool, embedded)
+
+
+def _next(defined: int, served: int) -> int | None:
+    return defined if defined != served else None
+
+
 async def _summaries(asker: Asker, kpis: Sequence[Kpi], series_limit: int, trend: int) -> list[KpiSummary]:
     pool, catalog = asker.desk.pool, asker.desk.catalog
-    versions = {kpi.id: catalog.version("kpi", kpi.id) for kpi in kpis}
+    versions = await served_versions(asker, kpis)
     # Before the rows are read, so that each stream begins no later than they end.
     found_positions = await asyncio.gather(*(observations_position(asker, kpi.id) for kpi in kpis))
     positions = dict(zip(versions, found_positions, strict=True))
@@ -96,6 +108,7 @@ async def _summaries(asker: Asker, kpis: Sequence[Kpi], series_limit: int, trend
                 **_words(kpi),
                 window=shape(kpi),
                 version=versions[kpi.id],
+                next_version=_next(catalog.version("kpi", kpi.id), versions[kpi.id]),
                 freshness=_freshness(mine, _worst_health(catalog.sources_of(kpi), health)),
                 quality=_quality(mine, _worst_health(catalog.sources_of(kpi), health)),
                 latest=[_latest(asker, row, trends) for row in mine],
@@ -247,7 +260,7 @@ async def list_observations(
         position = await observations_position(asker, kpi)
     asked = rows.Range(
         kpi=kpi,
-        version=version or asker.desk.catalog.version("kpi", kpi),
+        version=version or (await served_versions(asker, [definition]))[kpi],
         start=from_, end=to, keys=keys, as_of=as_of, every_revision=revisions == "all",
     )  # fmt: skip
     found, last = cut(

@@ -34,6 +34,37 @@ async def series_of(pool: asyncpg.Pool, kpi: str) -> list[Mapping[str, Any]]:
     return rows
 
 
+async def served(pool: asyncpg.Pool, defined: Mapping[str, int]) -> dict[str, int]:
+    """KPI → the version that readers are served. `defined`: the last one of each; it serves where nothing is known."""
+    rows = await pool.fetch(
+        "select kpi, kpi_version from read.served where kpi = any($1::text[])", list(defined)
+    )
+    found = {row["kpi"]: row["kpi_version"] for row in rows}
+    return {kpi: min(found.get(kpi, version), version) for kpi, version in defined.items()}
+
+
+async def all_served(pool: asyncpg.Pool) -> dict[str, int]:
+    """Of every KPI of which it is known; one that runs on Flink by now is none of them."""
+    rows = await pool.fetch(
+        """
+        select s.kpi, s.kpi_version from read.served s
+         where 'flink' is distinct from (
+            select definition->>'engine' from read.catalog
+             where kind = 'kpi' and id = s.kpi order by version desc limit 1
+         )
+        """
+    )
+    return {row["kpi"]: row["kpi_version"] for row in rows}
+
+
+async def served_at(pool: asyncpg.Pool, kpi: str, at: datetime) -> int | None:
+    """The version that had caught up last by then."""
+    number: int | None = await pool.fetchval(
+        "select max(kpi_version) from read.caught_up where kpi = $1 and since <= $2", kpi, at
+    )
+    return number
+
+
 async def latest(pool: asyncpg.Pool, versions: Mapping[str, int], limit: int) -> list[Mapping[str, Any]]:
     """The newest observation per series of each KPI's version, up to `limit` series a KPI, the largest first."""
     rows: list[Mapping[str, Any]] = await pool.fetch(

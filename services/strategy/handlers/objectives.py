@@ -91,7 +91,7 @@ class ObjectiveKeeper:
                     continue
                 results = []
                 for result in objective.key_results:
-                    version = self.catalog.version("kpi", result.kpi)
+                    version = await store.served_version(connection, result.kpi)
                     found = await store.windows_since(connection, result.kpi, version, result.over)
                     windows = [
                         Window(row["series_key"], row["window_end"], row["value"], row["count"])

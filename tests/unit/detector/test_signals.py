@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from libs.common.catalog import DEFINITION, Kpi
 from libs.common.events import Observation, SignalChanged
 from services.detector.core.limits import DETECTORS
-from services.detector.core.signals import RuleOnKpi, SeriesState, observe
+from services.detector.core.signals import RuleOnKpi, SeriesState, observe, told, withdrawn
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -121,3 +121,33 @@ def test_every_detector_keeps_a_bounded_baseline(name: str) -> None:
     for hour in range(24 * 60):
         observe(of, state, seen(hour, float(hour % 24)), NOW)
     assert len(state.baseline) <= 24 + 1
+
+
+def heard(values: list[float], served_from: int) -> list[SignalChanged]:
+    """What is told of a version that is served from a window on."""
+    of, state, found = rule("Threshold"), SeriesState(), []
+    for hour, value in enumerate(values):
+        _, change = observe(of, state, seen(hour, value), NOW)
+        if change is not None and (text := told(state, change, served=hour >= served_from)) is not None:
+            found.append(text)
+    return found
+
+
+def test_a_version_that_catches_up_tells_only_of_a_signal_that_is_open_when_it_is_served() -> None:
+    assert heard([0.9, 0.1, 0.9, 0.1], served_from=9) == []
+    assert heard([0.9, 0.1, 0.9, 0.1], served_from=3) == []
+    assert [each.change for each in heard([0.9, 0.9, 0.9, 0.1], served_from=2)] == ["opened", "closed"]
+
+
+def test_the_signal_of_a_version_that_is_over_is_closed_if_it_was_told() -> None:
+    of, state = rule("Threshold"), SeriesState()
+    _, change = observe(of, state, seen(0, 0.9), NOW)
+    assert change is not None
+    told(state, change, served=False)
+    assert withdrawn(state, NOW) is None
+    _, change = observe(of, state, seen(1, 0.9), NOW)
+    assert change is not None
+    told(state, change, served=True)
+    closed = withdrawn(state, NOW)
+    assert closed is not None
+    assert (closed.change, closed.verdict) == ("closed", "transient")

@@ -144,6 +144,9 @@ class KpiSummary(Answer):
     by: list[str]
     departments: list[str]
     version: int
+    """Of the values shown."""
+    next_version: int | None = None
+    """The definition was changed, and this version has not caught up yet."""
     freshness: KpiFreshness
     quality: KpiQuality
     latest: list[LatestItem]
