@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 from aiokafka import TopicPartition
 
-from libs.common.kafka import delete_before, read_all
+from libs.common.kafka import Record, delete_before, read_all
 from libs.common.settings import ServiceSettings
 from libs.common.stream import Output
 from libs.common.topics import STATE
@@ -30,6 +30,9 @@ MOST_STEPS = 5_000
 """… or so many steps …"""
 MOST_MS = 6 * 3_600_000
 """… or the first of them was so long ago: partial rows are kept for a day, and recovery reads them."""
+
+CORRUPT = (ValueError, TypeError, KeyError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What reading a damaged record raises: JSON the first ones, Arrow IPC the others (a short one is an OSError)."""
 
 
 @dataclass(frozen=True)
@@ -112,30 +115,63 @@ def from_bytes(blob: bytes) -> pl.DataFrame:
     return pl.read_ipc_stream(blob)
 
 
+class Reading:
+    """Takes a partition's log in, record by record, and tells what it holds."""
+
+    def __init__(self) -> None:
+        self.found = Restored()
+        self.parts: dict[tuple[str, str], list[pl.DataFrame]] = {}
+        self.missing = 0
+        """Parts of the snapshot still to come."""
+
+    def take(self, record: Record) -> None:
+        """One record. What cannot be read is a fault, until a later snapshot makes it needless."""
+        try:
+            self._take(record)
+        except CORRUPT as error:
+            kind = (record.key or b"").decode(errors="replace")
+            self._fault(f"the record at offset {record.offset} ({kind!r}) is corrupt: {error}")
+
+    def _take(self, record: Record) -> None:
+        if record.key == SNAPSHOT:
+            # Whatever came before is needless, and of a snapshot that is corrupt itself nothing is known.
+            self.found, self.parts, self.missing = Restored(), {}, 0
+            head = json.loads(record.value or b"")
+            self.found = Restored(head["value"], snapshot_at=Step(*head["at"]))
+            self.missing = head["parts"]
+        elif record.key == PART:
+            self.missing -= 1
+            names = {name: value.decode() for name, value in record.headers}
+            self.parts.setdefault((names["kpi"], names["frame"]), []).append(from_bytes(record.value or b""))
+        elif record.key == STEP:
+            step = Step(*json.loads(record.value or b""))
+            if step.number > self.found.last.number + 1:
+                self._fault(f"step {self.found.last.number + 1} is missing from the log")
+            self.found.steps.append(step)
+
+    def _fault(self, text: str) -> None:
+        """The first one is the cause."""
+        self.found.fault = self.found.fault or text
+
+    def end(self, committed: int | None) -> Restored:
+        """`committed`: the offset of the partials that the group has committed."""
+        if self.missing:
+            self._fault(f"{self.missing} parts of the snapshot are missing")
+        if (committed or 0) != self.found.last.to:
+            last = self.found.last.to
+            self._fault(f"the log ends at offset {last} of the partials, {committed} is committed")
+        if self.found.fault is None:
+            self.found.frames = {place: pl.concat(frames) for place, frames in self.parts.items()}
+        return self.found
+
+
 async def restore(settings: ServiceSettings, partition: int, committed: int | None) -> Restored:
     """Read a partition's log. `committed`: the offset of the partials that the group has committed."""
-    found, parts, missing = Restored(), {}, 0
+    reading = Reading()
     async for records in read_all(settings, STATE.name, partitions=[partition]):
         for record in records:
-            if record.key == SNAPSHOT:
-                head = json.loads(record.value or b"{}")
-                found, parts = Restored(head["value"], snapshot_at=Step(*head["at"])), {}
-                missing = head["parts"]
-            elif record.key == PART:
-                names = {name: value.decode() for name, value in record.headers}
-                parts.setdefault((names["kpi"], names["frame"]), []).append(from_bytes(record.value or b""))
-                missing -= 1
-            elif record.key == STEP:
-                step = Step(*json.loads(record.value or b"[]"))
-                if step.number > found.last.number + 1 and found.fault is None:
-                    found.fault = f"step {found.last.number + 1} is missing from the log"
-                found.steps.append(step)
-    found.frames = {place: pl.concat(frames) for place, frames in parts.items()}
-    if missing:
-        found.fault = f"{missing} parts of the snapshot are missing"
-    elif (committed or 0) != found.last.to:
-        found.fault = f"the log ends at offset {found.last.to} of the partials, {committed} is committed"
-    return found
+            reading.take(record)
+    return reading.end(committed)
 
 
 async def forget_before(settings: ServiceSettings, partition: int, offset: int) -> None:
