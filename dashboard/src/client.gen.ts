@@ -1867,6 +1867,7 @@ export interface components {
          *       "id": "i7",
          *       "kind": "rule",
          *       "last_seen_at": "2026-11-24T10:00:09Z",
+         *       "note": "",
          *       "opened_at": "2026-11-24T10:00:02Z",
          *       "owner": "data-quality",
          *       "recorded_at": "2026-11-24T10:00:09Z",
@@ -1900,6 +1901,11 @@ export interface components {
              * Format: date-time
              */
             last_seen_at: string;
+            /**
+             * Note
+             * @description What the person who made the last move said of it.
+             */
+            note: string;
             /**
              * Opened At
              * Format: date-time
@@ -1947,6 +1953,7 @@ export interface components {
          *           "id": "i7",
          *           "kind": "rule",
          *           "last_seen_at": "2026-11-24T10:00:09Z",
+         *           "note": "",
          *           "opened_at": "2026-11-24T10:00:02Z",
          *           "owner": "data-quality",
          *           "recorded_at": "2026-11-24T10:00:09Z",
@@ -2146,6 +2153,7 @@ export interface components {
          *       },
          *       "departments": [],
          *       "description": "",
+         *       "engine": "embedded",
          *       "freshness": {
          *         "last_window_end": "2013-02-08T18:00:00Z",
          *         "recorded_at": "2026-11-24T10:00:01Z",
@@ -2190,6 +2198,12 @@ export interface components {
          *       "objective": "punctuality",
          *       "open_signals": 1,
          *       "owner": "network-operations",
+         *       "parity": {
+         *         "checked_to": "2013-02-08T17:00:00Z",
+         *         "differing": 0,
+         *         "note": "",
+         *         "windows": 8755
+         *       },
          *       "purpose": "operations",
          *       "quality": {
          *         "assessed": 29,
@@ -2245,6 +2259,11 @@ export interface components {
             departments: string[];
             /** Description */
             description: string;
+            /**
+             * Engine
+             * @enum {string}
+             */
+            engine: "embedded" | "flink";
             freshness: components["schemas"]["KpiFreshness"];
             /**
              * Good
@@ -2280,6 +2299,8 @@ export interface components {
             };
             /** Owner */
             owner: string;
+            /** @description Null until the first comparison. */
+            parity: components["schemas"]["KpiParity"] | null;
             /** Purpose */
             purpose: string;
             quality: components["schemas"]["KpiQuality"];
@@ -2330,6 +2351,7 @@ export interface components {
          *           ],
          *           "departments": [],
          *           "description": "",
+         *           "engine": "embedded",
          *           "freshness": {
          *             "last_window_end": "2013-02-08T18:00:00Z",
          *             "recorded_at": "2026-11-24T10:00:01Z",
@@ -2408,6 +2430,23 @@ export interface components {
             items: components["schemas"]["KpiSummary"][];
         };
         /**
+         * KpiParity
+         * @description How many settled windows of this version were compared with plain SQL over their events.
+         */
+        KpiParity: {
+            /** Checked To */
+            checked_to: string | null;
+            /** Differing */
+            differing: number;
+            /**
+             * Note
+             * @description Why the KPI is not compared; empty if it is.
+             */
+            note: string;
+            /** Windows */
+            windows: number;
+        };
+        /**
          * KpiQuality
          * @description What the newest values rest on, over the series shown.
          */
@@ -2432,6 +2471,7 @@ export interface components {
          *       ],
          *       "departments": [],
          *       "description": "",
+         *       "engine": "embedded",
          *       "freshness": {
          *         "last_window_end": "2013-02-08T18:00:00Z",
          *         "recorded_at": "2026-11-24T10:00:01Z",
@@ -2505,6 +2545,11 @@ export interface components {
             departments: string[];
             /** Description */
             description: string;
+            /**
+             * Engine
+             * @enum {string}
+             */
+            engine: "embedded" | "flink";
             freshness: components["schemas"]["KpiFreshness"];
             /**
              * Good

@@ -1,6 +1,6 @@
 /** The marks of the product: always a shape and a word, colour only as the third. */
 import { html, nothing, svg, type SVGTemplateResult, type TemplateResult } from 'lit'
-import type { Kpi, Observation, Severity, Verdict } from './api.ts'
+import type { Kpi, KpiDetail, Observation, Severity, Verdict } from './api.ts'
 import { ago, duration, integer, percent } from './format.ts'
 
 const shape = (name: string, content: SVGTemplateResult) =>
@@ -46,6 +46,16 @@ export function verdictMark(verdict: Verdict): TemplateResult {
 
 export function severityMark(severity: Severity | null): TemplateResult {
   return severity ? mark(severity, severity) : mark('good', 'no rule broken')
+}
+
+/** Whether what the engine published is what plain SQL makes of the same events. */
+export function parityMark(parity: KpiDetail['parity']): TemplateResult {
+  if (!parity) return mark('unknown', 'not compared with SQL yet')
+  if (parity.note) return mark('unknown', `not compared with SQL: ${parity.note}`)
+  const { windows, differing } = parity
+  const meaning = 'Every settled window is computed again by plain SQL over its archived events, and compared'
+  if (differing) return mark('bad', `${integer(differing)} of ${integer(windows)} windows differ from SQL`, meaning)
+  return mark('good', `equal to SQL in ${integer(windows)} windows`, meaning)
 }
 
 /** Provisional and final, told by a word and by the dash of the border. */

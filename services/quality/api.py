@@ -25,6 +25,8 @@ def routes(commands: IncidentCommands) -> APIRouter:
     async def act(
         incident: str, order: Move, by: Annotated[str, Header(alias="x-sextant-subject")]
     ) -> dict[str, Any]:
-        return await commands.act(incident, order.action, by, assignee=order.assignee, cause=order.cause)
+        return await commands.act(
+            incident, order.action, by, assignee=order.assignee, cause=order.cause, note=order.note
+        )
 
     return router

@@ -49,6 +49,7 @@ export class IncidentCard extends View {
           ${incident.assignee ? html`<span>assigned to ${incident.assignee}</span>` : nothing}
           ${incident.cause ? html`<span>cause: ${words(incident.cause)}</span>` : nothing}
         </p>
+        ${incident.note ? html`<p>${incident.note} <span class="quiet">${incident.by}</span></p>` : nothing}
       </div>
       ${this.steps()} ${this.problem ? failure(this.problem) : nothing}
     </article>`
@@ -70,14 +71,15 @@ export class IncidentCard extends View {
           <option value="">choose …</option>
           ${CAUSES.map((cause) => html`<option value=${cause}>${words(cause)}</option>`)}
         </select></label>
+      <label>Note <input name="note" maxlength="2000" placeholder="what was found" /></label>
       <button type="submit" class="primary" ?disabled=${this.busy}>Resolve</button>
     </form>`
   }
 
   private readonly resolve = (event: SubmitEvent): void => {
     event.preventDefault()
-    const cause = String(new FormData(event.target as HTMLFormElement).get('cause')) as Cause
-    void this.step({ action: 'resolve', cause })
+    const given = new FormData(event.target as HTMLFormElement)
+    void this.step({ action: 'resolve', cause: given.get('cause') as Cause, note: String(given.get('note')) })
   }
 
   private async step(body: Partial<IncidentBody> & Pick<IncidentBody, 'action'>): Promise<void> {

@@ -15,7 +15,7 @@ import { cadence, chartData, newestRevisions } from '../chart-data.ts'
 import { figure, instant, seriesName, time, words } from '../format.ts'
 import { Following, live, present } from '../live.ts'
 import { Load } from '../load.ts'
-import { freshness, mark, observationQuality, qualityTriple, statusMark, verdictMark } from '../marks.ts'
+import { freshness, mark, observationQuality, parityMark, qualityTriple, statusMark, verdictMark } from '../marks.ts'
 import { RANGES } from '../parts/range-bar.ts'
 import { adjust, href, route } from '../router.ts'
 import { empty, loaded } from '../states.ts'
@@ -121,6 +121,7 @@ export class KpiView extends View {
       <p class="value ${newest.status}">${value} <span class="unit">${unit}</span></p>
       <p>${statusMark(newest.status)} <span class="quiet">as of ${time(newest.watermark ?? newest.window_end)}</span></p>
       <p>${this.address().asOf ? nothing : html`${mark(fresh.state, fresh.words)}&ensp;`}${qualityTriple(observationQuality(newest))}</p>
+      ${detail.parity && !detail.parity.note ? html`<p>${parityMark(detail.parity)}</p>` : nothing}
     </div>`
   }
 
@@ -208,6 +209,8 @@ export class KpiView extends View {
         <dt>By</dt><dd>${detail.by.join(', ') || 'nothing: one series'}</dd>
         <dt>Owner</dt><dd>${words(detail.owner)}</dd>
         <dt>Purpose</dt><dd>${detail.purpose}</dd>
+        <dt>Engine</dt><dd>${detail.engine === 'flink' ? 'a Flink job' : 'the detector'}</dd>
+        <dt>Parity</dt><dd>${parityMark(detail.parity)}</dd>
       </dl>
     </details>`
   }

@@ -27,7 +27,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Change:
-    """What applying would do to one definition; `details` names the fields that differ."""
+    """What applying would do to one definition; `details`: `field: old → new` of each that differs."""
 
     kind: str
     id: str
@@ -239,14 +239,37 @@ def _change(definition: AnyDefinition, previous: Catalog) -> Change:
     if before is None:
         return Change(definition.kind, definition.id, "create")
     old, new = before.model_dump(mode="json"), definition.model_dump(mode="json")
-    details = tuple(
-        f"{name}: {_short(old.get(name))} → {_short(new.get(name))}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    )
+    details = tuple(_differences("", old, new))
     return Change(definition.kind, definition.id, "update" if details else "unchanged", details)
 
 
+def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
+    """`path: old → new` of the innermost fields that differ; elements of lists by their `id` or `name`, or place."""
+    if old == new:
+        return
+    parts = _parts(old), _parts(new)
+    if parts[0] is None or parts[1] is None:
+        yield f"{path}: {_short(old)} → {_short(new)}"
+        return
+    for name in dict.fromkeys([*parts[0], *parts[1]]):
+        inner = f"{path}.{name}" if path else str(name)
+        yield from _differences(inner, parts[0].get(name), parts[1].get(name))
+
+
+def _parts(value: Any) -> dict[Any, Any] | None:
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, list) or not value:
+        return None
+    if not all(isinstance(each, dict) for each in value):
+        return None
+    return {each.get("id") or each.get("name") or place: each for place, each in enumerate(value)}
+
+
 def _short(value: Any) -> str:
-    text = str(value)
+    if isinstance(value, dict):
+        given = {name: each for name, each in value.items() if each not in (None, "", [], {}, False)}
+        text = ", ".join(f"{name}: {each}" for name, each in given.items())
+    else:
+        text = "nothing" if value is None else str(value)
     return text if len(text) <= 80 else text[:79] + "…"

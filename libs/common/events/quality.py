@@ -43,6 +43,8 @@ class IncidentChanged(Event):
     resolved_at: Moment | None = None
     summary: str = ""
     by: str = "quality"
+    note: str = ""
+    """What the person who made this change said of it."""
     recorded_at: Moment
 
 

@@ -200,4 +200,12 @@ def _reason(rule: RuleOnKpi, seen: Observation, band: Band) -> str:
     usual = "the limit" if rule.detector.kind == "threshold" else "what is usual for this hour, at most"
     if not above and rule.detector.kind == "seasonal":
         usual = "what is usual for this hour, at least"
-    return f"{rule.kpi.title}: {seen.value:.4g} is {side} {usual} {limit:.4g}"
+    value, bound = (_figure(each, rule.kpi.unit) for each in (seen.value, limit))
+    return f"{rule.kpi.title}: {value} is {side} {usual} {bound}"
+
+
+def _figure(value: float, unit: str) -> str:
+    """As people read it: a ratio is a percentage."""
+    if unit in ("ratio", "share"):
+        return f"{value * 100:.3g} %"
+    return f"{value:.4g} {unit}".rstrip() if unit != "1" else f"{value:.4g}"

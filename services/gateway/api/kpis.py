@@ -19,6 +19,7 @@ from services.gateway.api.models.kpis import (
     KpiDetail,
     KpiFreshness,
     KpiList,
+    KpiParity,
     KpiQuality,
     KpiSummary,
     LatestItem,
@@ -31,6 +32,7 @@ from services.gateway.api.models.kpis import (
 from services.gateway.api.paging import AsOf, Limit, PageToken, Version, cut
 from services.gateway.api.positions import observations_position
 from services.gateway.api.problems import RESPONSES
+from services.gateway.store import governance as governance_rows
 from services.gateway.store import kpis as rows
 from services.gateway.store import sources as source_rows
 
@@ -143,6 +145,7 @@ def _words(kpi: Kpi) -> dict[str, Any]:
         "source",
         "over",
         "latency_class",
+        "engine",
     )
     return {name: getattr(kpi, name) for name in names} | {
         "by": list(kpi.by),
@@ -183,6 +186,13 @@ def _quality(latest: Sequence[Mapping[str, Any]], health: Mapping[str, Any] | No
     )
 
 
+async def _parity(asker: Asker, kpi: str, version: int) -> KpiParity | None:
+    for row in await governance_rows.parity(asker.desk.pool):
+        if (row["kpi"], row["kpi_version"]) == (kpi, version):
+            return KpiParity(**{name: row[name] for name in KpiParity.model_fields})
+    return None
+
+
 @router.get("/kpis", response_model=KpiList)
 async def list_kpis(
     asker: SignedIn, request: Request, series_limit: SeriesLimit = 20, trend: TrendLimit = 48
@@ -207,6 +217,7 @@ async def get_kpi(
     shown = asker.veil.definition("kpi", definition.model_dump(mode="json", by_alias=True))
     detail = KpiDetail(
         **summary.model_dump(),
+        parity=await _parity(asker, kpi, summary.version),
         where=shown["where"],
         value=shown["value"],
         lateness_seconds=int(definition.lateness.total_seconds()),

@@ -17,10 +17,10 @@ from services.quality.core.incidents import CHANGES, Action, move
 
 
 async def record(
-    connection: Connection, change: str, fields: dict[str, Any], by: str, now: datetime
+    connection: Connection, change: str, fields: dict[str, Any], by: str, now: datetime, note: str = ""
 ) -> dict[str, Any]:
     """Store an incident as it is now, and tell of it."""
-    fields = {**fields, "recorded_at": now, "by": by}
+    fields = {**fields, "recorded_at": now, "by": by, "note": note}
     await store.put_incident(connection, tuple(fields[name] for name in store.INCIDENT_COLUMNS))
     event = IncidentChanged.build(**fields, change=change)
     await put(connection, "quality", INCIDENTS.name, event.id, event)
@@ -80,7 +80,7 @@ class IncidentCommands:
         self.pool = pool
 
     async def act(
-        self, id: str, action: Action, by: str, *, assignee: str | None, cause: str | None
+        self, id: str, action: Action, by: str, *, assignee: str | None, cause: str | None, note: str = ""
     ) -> dict[str, Any]:
         """The incident after the action; NotFound, Conflict or Invalid."""
         now = clock.now()
@@ -95,4 +95,4 @@ class IncidentCommands:
             if cause is not None:
                 fields["cause"] = cause
             fields["resolved_at"] = now if state == "resolved" else None
-            return await record(connection, CHANGES[action], fields, by, now)
+            return await record(connection, CHANGES[action], fields, by, now, note)

@@ -66,7 +66,10 @@ def test_an_incident_is_opened_moved_and_resolved_only_with_a_cause(mesh: Mesh) 
     )
     refused = quality.post(f"/v1/incidents/{id}", json={"action": "resolve"})
     assert (refused.status_code, refused.json()["code"]) == (422, "cause_required")
-    done = quality.post(f"/v1/incidents/{id}", json={"action": "resolve", "cause": "source_logic"}).json()
+    done = quality.post(
+        f"/v1/incidents/{id}", json={"action": "resolve", "cause": "source_logic", "note": "fixed"}
+    ).json()
+    assert done["note"] == "fixed"
     assert (done["state"], done["cause"], done["by"]) in [
         ("resolved", "source_logic", "stew"),
         ("resolved", "source_logic", "test"),

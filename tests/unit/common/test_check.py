@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from libs.common.catalog import DEFINITION
-from libs.common.catalog.check import check
+from libs.common.catalog import DEFINITION, Catalog
+from libs.common.catalog.check import changes, check
 
 TEAM = {"kind": "team", "id": "ops", "title": "Ops", "department": "operations"}
 FLIGHTS = {
@@ -139,3 +139,15 @@ def test_sessions_of_several_kpis_do_not_meet() -> None:
 def test_a_reference_is_valid_from_a_timestamp() -> None:
     definitions = [DEFINITION.validate_python(each) for each in (TEAM, PLANES | {"event_time": "seats"})]
     assert [(each.path, each.rule) for each in check(definitions)] == [("event_time", "type")]
+
+
+def test_a_change_is_told_by_the_innermost_fields_that_differ() -> None:
+    rules = [{"id": "high", "threshold": {"above": 3.0}}, {"id": "low", "threshold": {"below": 1.0}}]
+    before = DEFINITION.validate_python(kpi(signals=rules[:1]))
+    rules[0]["threshold"] = {"above": 4.0}
+    after = DEFINITION.validate_python(kpi(signals=rules, title="Tardy", window={"tumbling": "2h"}))
+    (change,) = changes(Catalog.of([before]), [after], remove_missing=False)
+    assert change.details[:-1] == (
+        "title: Late → Tardy", "window.tumbling: 1h → 2h", "signals.high.threshold.above: 3.0 → 4.0"
+    )  # fmt: skip
+    assert change.details[-1].startswith("signals.low: nothing → id: low, ")

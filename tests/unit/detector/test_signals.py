@@ -66,6 +66,20 @@ def test_one_hour_beyond_the_limit_opens_and_closes_as_transient() -> None:
     assert opened.id == closed.id
 
 
+@pytest.mark.parametrize(
+    ("unit", "reason"),
+    [
+        ("ratio", "Rate: 51.2 % is above the limit 30 %"),
+        ("minutes", "Rate: 0.512 minutes is above the limit 0.3 minutes"),
+        ("", "Rate: 0.512 is above the limit 0.3"),
+    ],
+)
+def test_the_reason_speaks_in_the_unit_of_the_kpi(unit: str, reason: str) -> None:
+    plain = rule("Threshold")
+    of = RuleOnKpi.of(plain.kpi.model_copy(update={"unit": unit}), 1, plain.rule)
+    assert feed(of, [0.512])[0].reason == reason
+
+
 def test_three_hours_beyond_the_limit_are_sustained_and_stay_so() -> None:
     changes = feed(rule("Threshold"), [0.5, 0.9, 0.6, 0.1])
     assert [change.verdict for change in changes] == ["undecided", "undecided", "sustained", "sustained"]

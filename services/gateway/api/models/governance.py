@@ -25,6 +25,7 @@ _INCIDENT = {
     "resolved_at": None,
     "summary": "15.0 % of departures break known_aircraft",
     "by": "quality",
+    "note": "",
     "recorded_at": "2026-11-24T10:00:09Z",
 }
 
@@ -48,6 +49,8 @@ class IncidentItem(Answer):
     resolved_at: datetime | None
     summary: str
     by: str
+    note: str
+    """What the person who made the last move said of it."""
     recorded_at: datetime
 
     model_config = example(**_INCIDENT)

@@ -38,6 +38,7 @@ _KPI = {
     "objective": "punctuality",
     "source": "departures",
     "latency_class": "live",
+    "engine": "embedded",
     "window": {"kind": "tumbling", "length_seconds": 3600, "every_seconds": None},
     "by": ["origin"],
     "departments": [],
@@ -140,6 +141,7 @@ class KpiSummary(Answer):
     over: dict[str, str] = Field(default_factory=dict)
     """Instead of a source: the KPIs that this one is computed from, by the names it gives them."""
     latency_class: str
+    engine: Literal["embedded", "flink"]
     window: WindowShape
     by: list[str]
     departments: list[str]
@@ -174,8 +176,21 @@ class SignalRuleShown(Answer):
     limits: dict[str, Any]
 
 
+class KpiParity(Answer):
+    """How many settled windows of this version were compared with plain SQL over their events."""
+
+    windows: int
+    differing: int
+    checked_to: datetime | None
+    note: str
+    """Why the KPI is not compared; empty if it is."""
+
+
 class KpiDetail(KpiSummary):
     """A KPI, with its definition."""
+
+    parity: KpiParity | None
+    """Null until the first comparison."""
 
     where: str | None
     value: str
@@ -187,6 +202,7 @@ class KpiDetail(KpiSummary):
 
     model_config = example(
         **_KPI,
+        parity={"windows": 8755, "differing": 0, "checked_to": "2013-02-08T17:00:00Z", "note": ""},
         where=None,
         value="avg(case when cancelled then 1.0 else 0.0 end)",
         lateness_seconds=7200,
