@@ -10,8 +10,7 @@ A local day begins at the first instant whose local date is that day; windows ar
 
 The query sees every event of its tables. The engine leaves out what is further ahead of its arrival than the source
 allows (`read.dead_letters`): who compares leaves the same ones out of the tables. What is late (`read.late_events`) is
-late for some windows, not for others: it is told by the table `LATE`. Of sessions that is not exact yet: of events in
-much disorder the records do not always say which were left out.
+late for some windows, not for others: it is told by the table `LATE`.
 """
 
 from collections.abc import Sequence
@@ -36,23 +35,22 @@ ZONE_STEP = 15 * 60_000
 
 
 LATE = "__late"
-"""What came too late: `id`, `series` (key), `start` (ms, of the pane, window or first event of a session's part),
-`partition`, `first` and `last` offset, `closed` (ms; windows that end up to then lack the events)."""
+"""What came too late: `series` (key), `start` (ms, of the pane or window; of sessions of the first event of a cell, from
+one multiple of the gap to the next), `partition`, `first` and `last` offset, `closed` (ms; windows that end up to then
+lack the events; NULL: all windows)."""
 
 
-def statement(kpi: Kpi, catalog: Catalog, *, late: bool = False, published: bool = False) -> str:
+def statement(kpi: Kpi, catalog: Catalog, *, late: bool = False) -> str:
     """series key, window start and end (ms), value, count of events, and the measures in their order.
 
     `late`: leave out what the table LATE tells of; the sources' tables then have `__partition` and `__offset`.
-    `published`: a KPI over KPIs aggregates the tables `kpi:<id>` (the dimensions as text, w0, w1, value, count), not
-    what the inputs' definitions come to. One row per window and series that
-    has an event; for `each: event`, one per event, as the window [t, t + 1).
+    One row per window and series that has an event; for `each: event`, one per event, as the window [t, t + 1).
     DefinitionError if the catalog lacks what the KPI is made of.
     """
     measures = "".join(f", {_finite(quoted(f'measure:{name}'))}" for name in kpi.measures)
     return (
         f"SELECT {_series(kpi.by)} AS series, w0, w1, {_finite('value')} AS value, count{measures}"
-        f" FROM ({_windowed(kpi, catalog, late, published)})"
+        f" FROM ({_windowed(kpi, catalog, late)})"
     )
 
 
@@ -68,10 +66,10 @@ def members(kpi: Kpi, catalog: Catalog, *, late: bool = False) -> str:
     return f"SELECT {_series(kpi.by)} AS series, w0, w1, __partition, __offset FROM ({found})"
 
 
-def _windowed(kpi: Kpi, catalog: Catalog, late: bool = False, published: bool = False) -> str:
+def _windowed(kpi: Kpi, catalog: Catalog, late: bool = False) -> str:
     """The dimensions as text, w0, w1, value, count and `measure:<name>` of every window."""
     types = fields_of(kpi, catalog)
-    steps = _members(kpi, catalog, published) if kpi.over else _events(kpi, catalog, types)
+    steps = _members(kpi, catalog) if kpi.over else _events(kpi, catalog, types)
     names = [quoted(name) for name in kpi.by]
     if kpi.window.each is not None:
         rows = ", ".join([*_texts(kpi.by), "t AS w0", "t + 1 AS w1"])
@@ -132,15 +130,14 @@ def _enriched(each: Enrichment, catalog: Catalog, before: str) -> str:
     )
 
 
-def _members(kpi: Kpi, catalog: Catalog, published: bool) -> Steps:
+def _members(kpi: Kpi, catalog: Catalog) -> Steps:
     """The inputs' values below each other: each in the column of its name, NULL in the others'."""
     steps: Steps = []
     for place, id in enumerate(dict.fromkeys(kpi.over.values())):
         found = catalog.kpi(id)
         if found is None:
             raise DefinitionError("over", f"there is no KPI {id}", "known KPI")
-        table = f"SELECT * FROM {quoted(f'kpi:{id}')}" if published else _windowed(found, catalog)
-        steps.append((f"input{place}", table))
+        steps.append((f"input{place}", _windowed(found, catalog)))
     tables = dict(zip(dict.fromkeys(kpi.over.values()), (name for name, _ in steps), strict=True))
     names = ", ".join([*map(quoted, kpi.by), "w0", "w1", "w0 AS __time", "0 AS __partition", "0 AS __offset"])
     parts = []
@@ -164,7 +161,10 @@ def _placed(kpi: Kpi, late: bool) -> Steps:
         f"{_series(kpi.by)} = l.series AND __partition = l.partition AND __offset BETWEEN l.first AND l.last"
     )
     if kpi.window.session is not None:
-        return [*_in_time(_ms(kpi.window.session), told), *placed(kpi.window, names, "in_time")]
+        gap = _ms(kpi.window.session)
+        condition = f"{told} AND {_down('t', gap, 0)} = {_down('l.start', gap, 0)}"
+        timely = f"SELECT * FROM chosen WHERE NOT EXISTS (SELECT 1 FROM {LATE} l WHERE {condition})"
+        return [("timely", timely), *placed(kpi.window, names, "timely")]
     pane = "w0 = l.start"
     if kpi.window.calendar is None:
         length = kpi.window.tumbling or kpi.window.sliding
@@ -175,26 +175,6 @@ def _placed(kpi: Kpi, late: bool) -> Steps:
     return [
         *placed(kpi.window, names),
         ("timely", f"SELECT * FROM placed WHERE NOT EXISTS (SELECT 1 FROM {LATE} l WHERE {condition})"),
-    ]
-
-
-def _in_time(gap: int, told: str) -> Steps:
-    """The events that were not late, of sessions: of those told of, a run without a gap from its start was."""
-    order = "PARTITION BY l.id ORDER BY t"
-    fresh = f"CASE WHEN t - coalesce(lag(t) OVER ({order}), l.start) < {gap} THEN 0 ELSE 1 END AS __fresh"
-    number = "sum(__fresh) OVER (PARTITION BY __id ORDER BY t ROWS UNBOUNDED PRECEDING) AS __run"
-    return [
-        (
-            "told",
-            f"SELECT __partition, __offset, t, l.id AS __id, {fresh} FROM chosen JOIN {LATE} l"
-            f" ON {told} AND t >= l.start",
-        ),
-        ("aside", f"SELECT __partition, __offset, {number} FROM told"),
-        (
-            "in_time",
-            "SELECT * FROM chosen WHERE NOT EXISTS (SELECT 1 FROM aside a WHERE a.__run = 0"
-            " AND a.__partition = chosen.__partition AND a.__offset = chosen.__offset)",
-        ),
     ]
 
 
@@ -235,7 +215,7 @@ def _sessions(gap: int, names: Sequence[str], chosen: str) -> Steps:
     series = ", ".join(names) or "1"
     order = f"PARTITION BY {series} ORDER BY t"
     fresh = f"CASE WHEN t - lag(t) OVER ({order}) < {gap} THEN 0 ELSE 1 END AS __fresh"
-    number = f"sum(__fresh) OVER ({order} ROWS UNBOUNDED PRECEDING) AS __number"
+    number = f"sum(__fresh) OVER ({order}) AS __number"  # RANGE: events of one moment are of one island
     bounds = f"min(t) OVER island AS w0, max(t) OVER island + {gap} AS w1"
     return [
         ("marked", f"SELECT *, {fresh} FROM {chosen}"),

@@ -13,7 +13,7 @@ import polars_hash as plh
 from libs.common.expressions import OFFSET, TIME
 from libs.common.wire import SCHEMA_ID
 from services.detector.core.definitions import CompiledKpi, states_of
-from services.detector.core.windows import Each, Session, number_sessions
+from services.detector.core.windows import Each, Session
 
 QUALITY = ("assessed", "suspect", "worst")
 _PLAIN = r"^[A-Za-z0-9_.~ -]*$"
@@ -41,7 +41,8 @@ def partials(events: pl.DataFrame, kpis: Sequence[CompiledKpi]) -> pl.DataFrame:
     `events`: the fields, `__time`, `__offset`, `__partition`, `__schema_id` and the verdict columns assessed,
     suspect, worst. Result: series_key, start (ms; of the pane, or of the first event of a session's part), count,
     assessed, suspect, worst, first and last offset (`first`, `end`), schema_ids, of sessions `last` (ms, of the
-    last event), and the states of all the KPIs; one row per series and pane. Deterministic.
+    last event), and the states of all the KPIs; one row per series and pane, of sessions per series and cell: events of
+    one cell, from one multiple of the gap to the next, are always in one session. Deterministic.
     """
     shape = kpis[0]
     events = chosen(events, shape)
@@ -61,8 +62,8 @@ def partials(events: pl.DataFrame, kpis: Sequence[CompiledKpi]) -> pl.DataFrame:
     windows = shape.windows
     if isinstance(windows, Session):
         bounds = [pl.col(TIME).min().alias("start"), pl.col(TIME).max().alias("last")]
-        events = number_sessions(events, names, TIME, windows.gap)
-        grouped = events.group_by(*names, "__session").agg(*bounds, *aggregates)
+        cell = pl.col(TIME).floordiv(windows.gap).alias("__cell")
+        grouped = events.group_by(*names, cell).agg(*bounds, *aggregates)
         columns.append("last")
     else:
         assert not isinstance(windows, Each), "single events are not aggregated"

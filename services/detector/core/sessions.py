@@ -14,13 +14,16 @@ WINDOWS: dict[str, pl.DataType | type[pl.DataType]] = {
     "dirty": pl.Boolean,
 }  # fmt: skip
 """`dirty`: changed since it was last published. Revision 0: never published."""
+BOUNDS = ["series_key", "start", "stop"]
 
 
 class Sessions:
-    """Rows are runs of events; runs less than a gap apart are one session, whichever batch they came in.
+    """Rows are events of less than a gap; those less than a gap apart are one session, whichever batch they came in.
 
     A session that a late event joins to an earlier one is withdrawn (`retracted`) under its own start, and the joined
-    one is published anew. A session takes events until the watermark is `lateness` past its end.
+    one is published anew. A session takes events until the watermark is `lateness` past its end: then it is closed,
+    and whatever comes less than a gap from it, which would change it, is late. So is what by its own time would be
+    in a closed session, unless it lies at one that is open. With the late events left out, sessions are those of batch.
     """
 
     def __init__(self, compiled: CompiledKpi) -> None:
@@ -32,17 +35,19 @@ class Sessions:
         """One row per series, session and partition; `session`: its start."""
         self.windows = pl.DataFrame(schema=WINDOWS)
         self.withdrawn = self.windows.clear()
+        self.closed = self.windows.select(BOUNDS)
+        """Closed sessions that new rows could still touch."""
         self.emitted_to: int | None = None
         self.early_at = 0
 
     def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
         rows = partials.with_columns(session=pl.lit(None, dtype=pl.Int64)).select(self.content.columns)
+        late = rows.clear()
+        if watermark is not None:
+            aside = self._too_late(rows, watermark)
+            late, rows = rows.filter(aside), rows.filter(~aside)
         hit = pl.col("series_key").is_in(rows["series_key"].unique().implode())
         joined = self._joined(pl.concat([self.content.filter(hit), rows]), self.content.filter(hit).height)
-        late = joined.clear()
-        if watermark is not None:
-            closed = (pl.col("stop") + self.compiled.lateness <= watermark) & pl.col("all_new")
-            late, joined = joined.filter(closed), joined.filter(~closed)
         sessions = joined.group_by("series_key", pl.col("session").alias("start")).agg(
             pl.col("stop").first(), pl.col("changed").any()
         )
@@ -50,10 +55,26 @@ class Sessions:
             [self.content.filter(~hit), self._merged(joined.select(self.content.columns))]
         )
         self._note(hit, sessions)
-        return late.select(self.content.columns)
+        return late
+
+    def _too_late(self, rows: pl.DataFrame, watermark: int) -> pl.Series:
+        old = rows["last"] + (self.gap + self.compiled.lateness) <= watermark
+        return self._touch(rows, self.closed) | (old & ~self._touch(rows, self.windows.select(BOUNDS)))
+
+    def _touch(self, rows: pl.DataFrame, sessions: pl.DataFrame) -> pl.Series:
+        """Of each row, whether it is less than a gap from one of these."""
+        touching = (pl.col("start") < pl.col("stop")) & (pl.col("last") + self.gap > pl.col("begin"))
+        places = (
+            rows.select("series_key", "start", "last")
+            .with_row_index("place")
+            .join(sessions.rename({"start": "begin"}), on="series_key")
+            .filter(touching)["place"]
+            .unique()
+        )
+        return pl.int_range(rows.height, dtype=places.dtype, eager=True).is_in(places.implode())
 
     def _joined(self, rows: pl.DataFrame, known: int) -> pl.DataFrame:
-        """Rows with their session, its stop, and whether it has new rows, or only such. The first `known` are old."""
+        """Rows with their session, its stop, and whether it has new rows. The first `known` are old."""
         reach = pl.col("last").cum_max().shift(1).over("series_key")
         run = ["series_key", "run"]
         return (
@@ -67,7 +88,6 @@ class Sessions:
                 pl.col("start").min().over(run).alias("session"),
                 (pl.col("last").max().over(run) + self.gap).alias("stop"),
                 pl.col("new").any().over(run).alias("changed"),
-                pl.col("new").all().over(run).alias("all_new"),
             )
         )
 
@@ -143,16 +163,23 @@ class Sessions:
             ended = gone.select("series_key", pl.col("start").alias("session"))
             self.windows = self.windows.filter(~closed)
             self.content = self.content.join(ended, on=["series_key", "session"], how="anti")
+            self.closed = pl.concat([self.closed, gone.select(BOUNDS)])
+        # A row shorter than the gap that touches a closed session is late by its own time before two gaps are over,
+        # unless it lies at an open one: then the last that closed before that one is in between.
+        recent = pl.col("stop") + 2 * self.gap + self.compiled.lateness > watermark
+        last = pl.col("stop") == pl.col("stop").max().over("series_key")
+        busy = pl.col("series_key").is_in(self.windows["series_key"].unique().implode())
+        self.closed = self.closed.filter(recent | (last & busy))
 
     # --- recovery ----------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[Scalars, Snapshot]:
-        frames = {"rows": self.content, "windows": self.windows}
+        frames = {"rows": self.content, "windows": self.windows, "closed": self.closed}
         return {"emitted_to": self.emitted_to, "early_at": self.early_at}, frames
 
     def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None:
         self.emitted_to, self.early_at = scalars["emitted_to"], scalars["early_at"] or 0
-        self.content, self.windows = frames["rows"], frames["windows"]
+        self.content, self.windows, self.closed = frames["rows"], frames["windows"], frames["closed"]
 
     @property
     def next_stop(self) -> int | None:
@@ -168,4 +195,4 @@ class Sessions:
 
     @property
     def size(self) -> int:
-        return int(self.content.estimated_size() + self.windows.estimated_size())
+        return sum(int(each.estimated_size()) for each in (self.content, self.windows, self.closed))

@@ -2,7 +2,7 @@
 
 Events are aggregated into panes, and windows are made of panes, so that a window of 24 h that starts every
 minute costs no more than its panes (Li et al., No Pane, No Gain, SIGMOD Record 2005). A session has no panes:
-its bounds come from the events (`merge_sessions`).
+its bounds come from the events (`services.detector.core.sessions`).
 """
 
 from dataclasses import dataclass, field
@@ -275,16 +275,6 @@ def _ranges(first: Instants, last: Instants, step: int) -> tuple[pl.Series, pl.S
     ends = np.cumsum(counts)
     within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
     return pl.Series(places, dtype=pl.UInt32), pl.Series(first[places] + within * step, dtype=pl.Int64)
-
-
-# --- sessions --------------------------------------------------------------------------------------------
-
-
-def number_sessions(events: pl.DataFrame, names: list[str], time: str, gap: int) -> pl.DataFrame:
-    """Adds `__session`: numbers of the runs of events that are less than `gap` apart, per group of `names`."""
-    breaks = (pl.col(time).diff() >= gap).fill_null(False).cast(pl.Int32).cum_sum()
-    run = breaks.over(names) if names else breaks
-    return events.sort(time).with_columns(run.alias("__session"))
 
 
 # --- blocks ----------------------------------------------------------------------------------------------

@@ -184,6 +184,7 @@ class Merge:
             event = LateEvents.build(
                 kpi=compiled.kpi.id, kpi_version=compiled.version, source=source, series_key=row["series_key"],
                 window_start=clock.moment(row["start"]), partition=row["partition"], first=row.get("first", 0),
-                last=row.get("end", 0), count=row["count"], recorded_at=now, closed_to=clock.moment(row[CLOSED]),
+                last=row.get("end", 0), count=row["count"], recorded_at=now,
+                closed_to=None if row[CLOSED] is None else clock.moment(row[CLOSED]),
             )  # fmt: skip
             yield Output(LATE.name, compiled.kpi.id.encode(), event.encode())

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -98,15 +98,13 @@ async def explained_events(
     place = (after[0], after[1]) if after else (-1, -1)
     late = await rows.late(pool, row)
     asked = _asked(made, row)
-    # A run of late events is known by its first event, which may lie before the session.
-    runs = late if made.kpi.window.session else []
-    start = min([asked.start, *(run["window_start"] for run in runs)])
-    read = await rows.events(pool, replace(asked, start=start), most)
+    cells = late if made.kpi.window.session else []
+    read = await rows.events(pool, asked, most)
     if read is None:
         counted = None
         page = await _beyond(asker, made, row, asked, place, limit + 1)
     else:
-        members, found = _counted(made, row, read, runs)
+        members, found = _counted(made, row, read, cells)
         counted = None if made.obstacle else found
         page = [one for one in members if _place(one) > place][: limit + 1]
     explained = ExplainedEvents(
@@ -143,19 +141,18 @@ def _taken(made: Made, row: Row, read: Sequence[Row]) -> list[Row]:
     return [event for event, mark in zip(read, marks, strict=True) if mark]
 
 
-def _counted(made: Made, row: Row, read: Sequence[Row], runs: Sequence[Row]) -> tuple[list[Row], Counted]:
+def _counted(made: Made, row: Row, read: Sequence[Row], cells: Sequence[Row]) -> tuple[list[Row], Counted]:
     """The events of the number, and their count held against what it says."""
     events = _taken(made, row, read)
     gap = made.kpi.window.session
     set_aside = (
-        late_in([Found(_place(one), one["event_time"]) for one in events], runs, gap) if gap else set()
+        late_in([Found(_place(one), one["event_time"]) for one in events], cells, gap) if gap else set()
     )
-    inside = [one for one in events if one["event_time"] >= row["window_start"]]
     members = [
-        one for one in inside if in_ranges(_place(one), row["offsets"]) and _place(one) not in set_aside
+        one for one in events if in_ranges(_place(one), row["offsets"]) and _place(one) not in set_aside
     ]
     places = [_place(one) for one in members]
-    return members, compare(places, len(inside) - len(members), row["offsets"], row["count"])
+    return members, compare(places, len(events) - len(members), row["offsets"], row["count"])
 
 
 async def _beyond(

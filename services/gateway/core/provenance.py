@@ -9,7 +9,7 @@ their ranges: of sessions, the events set aside are worked out from the record o
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -21,6 +21,7 @@ Place = tuple[int, int]
 """Partition and offset."""
 
 _TEXTS = ("timestamp", "date")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -79,21 +80,16 @@ def in_ranges(place: Place, spans: Iterable[Mapping[str, int]]) -> bool:
 def late_in(found: Iterable[Found], late: Iterable[Mapping[str, Any]], gap: timedelta) -> set[Place]:
     """The events that were set aside, of sessions with this gap.
 
-    Each record of `late` tells of one run of events of one batch: its first time, and the offsets it lies between.
-    Of the events between those offsets the run is what follows its first time without a gap.
+    Each record of `late` tells of the events of one batch in one cell, from one multiple of the gap to the next: the
+    time of the first, and the offsets they lie between.
     """
-    ordered = sorted(found, key=lambda one: one.time)
-    places: set[Place] = set()
-    for record in late:
-        reach: datetime = record["window_start"]
-        for one in ordered:
-            if one.time < record["window_start"] or not in_ranges(one.place, (_span(record),)):
-                continue
-            if one.time - reach >= gap:
-                break
-            reach = one.time
-            places.add(one.place)
-    return places
+    cells = [((record["window_start"] - _EPOCH) // gap, (_span(record),)) for record in late]
+    return {
+        one.place
+        for one in found
+        for cell, span in cells
+        if (one.time - _EPOCH) // gap == cell and in_ranges(one.place, span)
+    }
 
 
 def _span(record: Mapping[str, Any]) -> Mapping[str, int]:

@@ -60,19 +60,12 @@ def published(history: History) -> Windows:
     }
 
 
-@pytest.mark.parametrize(
-    "window", WINDOWS[:4], ids=str
-)  # of sessions the records of late events do not suffice yet
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
 @settings(max_examples=60, deadline=None)
 @given(events=EVENTS, data=st.data())
 def test_whatever_the_disorder_it_is_equal_to_what_was_published_last(
     window: dict[str, str], events: list[Event], data: st.DataObject
 ) -> None:
     history = History(window)
-    rest = list(events)
-    while rest:
-        size = data.draw(st.integers(1, len(rest)))
-        history.feed(rest[:size], provisional=data.draw(st.booleans()))
-        rest = rest[size:]
-    history.finish()
+    history.feed_in_batches(events, data)
     assert batch_of(history) == published(history)

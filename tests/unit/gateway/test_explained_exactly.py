@@ -64,6 +64,15 @@ class History:
         self.now += 2_000 if provisional else 0
         self.revisions += self.state.emit(self.watermark.at, self.now).to_dicts()
 
+    def feed_in_batches(self, events: list[Event], data: st.DataObject) -> None:
+        """All of them, in batches and with values in progress as drawn, to the end."""
+        rest = list(events)
+        while rest:
+            size = data.draw(st.integers(1, len(rest)))
+            self.feed(rest[:size], provisional=data.draw(st.booleans()))
+            rest = rest[size:]
+        self.finish()
+
     def finish(self) -> None:
         for partition in range(PARTITIONS):
             self.watermark.advance(partition, 10_000 * MINUTE, False)
@@ -93,12 +102,7 @@ def test_every_revision_is_made_of_just_the_events_found_for_it(
     window: dict[str, str], events: list[Event], data: st.DataObject
 ) -> None:
     history = History(window)
-    rest = list(events)
-    while rest:
-        size = data.draw(st.integers(1, len(rest)))
-        history.feed(rest[:size], provisional=data.draw(st.booleans()))
-        rest = rest[size:]
-    history.finish()
+    history.feed_in_batches(events, data)
     for row in history.revisions:
         members, outside = history.found_again(row)
         assert compare(members, outside, row["offsets"], row["count"]).agrees is True
