@@ -21,7 +21,7 @@ INPUT = "kpi:"
 """Before the id of a KPI: the name of its emitted values as a source of KPIs over it."""
 
 CLOSED = "closed"
-"""Of late rows: windows that end up to then were closed when they came."""
+"""Of late rows: windows that end up to then were closed when they came; None: they are in no window."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ class Engine:
                     continue
                 try:
                     watermark = watermarks[name]
-                    closed = None if watermark is None else watermark - state.compiled.lateness
+                    known = watermark is not None and not isinstance(state, Sessions)
+                    closed = watermark - state.compiled.lateness if known else None
                     aside = state.add(frame, watermark)
                     late.setdefault(name, []).append(
                         aside.with_columns(pl.lit(closed, dtype=pl.Int64).alias(CLOSED))
