@@ -52,7 +52,10 @@ def differences(broker: Broker, scenario: Scenario) -> list[str]:
         former = {}
         if kpi.over and definitions[of_source.id][0] > 1:
             # A window that was closed before the new version of its input was served is made of the old one.
-            former = _by_window(_batch(kpi, _former(scenario, catalog, of_source.id), kept))
+            former_catalog = _former(scenario, catalog, of_source.id)
+            kept, faults = _kept(of_source, good, late.get((of_source.id, 1), []))
+            found += faults
+            former = _by_window(_batch(kpi, former_catalog, kept))
         # Sessions that grow together later differ by how their events were cut.
         if kpi.window.session is None:
             found += _gaps(broker, id, version)
@@ -102,12 +105,14 @@ def _gaps(broker: Broker, id: str, version: int) -> list[str]:
             place = seen["series_key"], seen["window_start"], seen["window_end"]
             first[seen["kpi_version"]].setdefault(place, seen["recorded_at"])
     old, new = first[version - 1], first[version]
+    # What came too late for the one need not have for the other, which read it from the past.
+    late = {each.series_key for each in _late(broker).get((id, version - 1), ())}
     if not old:
         return []
     return [
         f"{id}@{version} {place}: there since {at}, of version {version - 1} {old.get(place, 'never')}"
         for place, at in new.items()
-        if at < served and (place not in old or old[place] > at)
+        if at < served and place[0] not in late and (place not in old or old[place] > at)
     ]
 
 

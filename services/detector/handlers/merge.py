@@ -1,5 +1,6 @@
 """The second loop: partial aggregates → observations, with each step in the partition's log."""
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 RELEASE_BYTES = 32 * 1024 * 1024
 """A state of at most so many bytes is written out whole when its partition is given up."""
+ATTEMPTS = 4
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Merge:
         """Restore the partition's state from its log."""
         self.client = client
         began = clock.monotonic()
-        found = await restore(self.settings, tp.partition, await client.committed(tp))
+        found = await self._restored(client, tp)
         if found.fault is not None:
             raise RuntimeError(
                 f"the state of merge partition {tp.partition} cannot be restored: {found.fault}"
@@ -76,6 +78,16 @@ class Merge:
             "seconds": round(clock.monotonic() - began, 3),
         }  # fmt: skip
         log.info("state restored", extra={"fields": fields})
+
+    async def _restored(self, client: AIOKafkaConsumer, tp: TopicPartition) -> Restored:
+        """What the log holds. A partition that another process takes over just now is read in the midst of a step:
+        a fault is one that stays."""
+        for _ in range(ATTEMPTS):
+            found = await restore(self.settings, tp.partition, await client.committed(tp))
+            if found.fault is None:
+                return found
+            await asyncio.sleep(0.5)
+        return await restore(self.settings, tp.partition, await client.committed(tp))
 
     async def _replay(self, tp: TopicPartition, engine: Engine, found: Restored) -> None:
         """Take the steps since the snapshot again. What they brought was published then."""
