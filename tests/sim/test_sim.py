@@ -17,13 +17,10 @@ def test_committed_output_is_that_of_batch_whatever_strikes(first: int) -> None:
             pytest.fail(f"make sim seed={seed}: {failed}")
 
 
-@pytest.mark.parametrize("seed", [256], ids=["a KPI over one that gets a new version"])
+@pytest.mark.parametrize(
+    "seed",
+    [256, 360],
+    ids=["a KPI over one that gets a new version", "sessions with several events at one moment"],
+)
 def test_a_seed_that_once_failed_holds(seed: int) -> None:
     simulate(Scenario.of(seed))
-
-
-@pytest.mark.parametrize("seed", [360], ids=["sessions of a KPI that gets a new version"])
-def test_what_the_simulation_found_and_is_not_mended_yet(seed: int) -> None:
-    """A fault that is known: mend it, and let the seed be one of those that must hold."""
-    with pytest.raises(Failed):
-        simulate(Scenario.of(seed))

@@ -116,7 +116,7 @@ def scalar(sql: str, fields: FieldTypes) -> Scalar:
     compiled = ScalarCompiler(fields).compile(tree)
     if compiled.type not in NUMBERS:
         raise DefinitionError("", f"{sql} is {compiled.type}, not a number", "number")
-    return Scalar(sql, columns_of(tree), "double", finite(compiled.expression.cast(pl.Float64)), tree)
+    return Scalar(sql, columns_of(tree), "double", _each(finite(compiled.expression.cast(pl.Float64))), tree)
 
 
 def derived(sql: str, fields: FieldTypes) -> Scalar:
@@ -129,7 +129,12 @@ def derived(sql: str, fields: FieldTypes) -> Scalar:
     if compiled.type == "double":
         expression = finite(expression)
     kind = "long" if compiled.type == "int" else compiled.type
-    return Scalar(sql, columns_of(tree), kind, expression, tree)
+    return Scalar(sql, columns_of(tree), kind, _each(expression), tree)
+
+
+def _each(expression: pl.Expr) -> pl.Expr:
+    """One value per row, also where polars (2.1) takes `'a' = coalesce(b, 'a')` over nothing but nulls for one value."""
+    return pl.struct(pl.first().alias("row"), expression.alias("value")).struct.field("value")
 
 
 def derive(let: Mapping[str, str], fields: FieldTypes) -> tuple[list[tuple[str, pl.Expr]], dict[str, str]]:

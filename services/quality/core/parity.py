@@ -40,7 +40,7 @@ def incomparable(kpi: Kpi, catalog: Catalog) -> str | None:
     if kpi.enrich:
         return "enriched: the reference rows may have changed since"
     if kpi.window.session is not None:
-        return "sessions: the record of late events does not always say which were left out"
+        return "sessions: they may begin long before the stretch of time that is compared"
     if kpi.window.each is not None:
         return "each event is its own value"
     if kpi.over:

@@ -107,6 +107,12 @@ def plain(answer: object) -> object:
     return answer if isinstance(answer, str | bool | None) else float(str(answer))
 
 
+def test_a_literal_beside_a_column_of_nulls_has_a_value_for_each_row() -> None:
+    compiled = derived("'c' = coalesce(status, 'c')", FIELDS)
+    frame = pl.DataFrame({"status": [None, None]}, schema={"status": pl.String})
+    assert frame.with_columns(compiled.polars().alias("same"))["same"].to_list() == [True, True]
+
+
 @settings(max_examples=250, deadline=None)
 @given(text=SCALARS | CURVES, rows=ROWS)
 def test_a_scalar_is_of_each_event_what_it_is_in_sql(text: str, rows: Rows) -> None:

@@ -89,12 +89,12 @@ def run(start: int, first: int, last: int, partition: int = 0) -> dict[str, Any]
     return {"window_start": minute(start), "partition": partition, "first": first, "last": last, "count": 1}
 
 
-def test_of_a_late_run_just_its_own_events_are_set_aside() -> None:
+def test_of_a_late_cell_just_its_own_events_are_set_aside() -> None:
     found = [
-        Found((0, 10), minute(0)),  # before the run
-        Found((0, 12), minute(20)),  # begins it
-        Found((0, 11), minute(24)),  # less than the gap later
-        Found((0, 13), minute(29)),  # the gap later: another session
+        Found((0, 10), minute(0)),  # the cell before
+        Found((0, 12), minute(20)),
+        Found((0, 11), minute(24)),
+        Found((0, 13), minute(25)),  # the next cell
         Found((1, 12), minute(21)),  # another partition
         Found((0, 14), minute(22)),  # another batch
     ]
