@@ -164,8 +164,9 @@ class Engine:
                     continue
                 try:
                     watermark = watermarks[name]
-                    known = watermark is not None and not isinstance(state, Sessions)
-                    closed = watermark - state.compiled.lateness if known else None
+                    closed = None
+                    if watermark is not None and not isinstance(state, Sessions):
+                        closed = watermark - state.compiled.lateness
                     aside = state.add(frame, watermark)
                     late.setdefault(name, []).append(
                         aside.with_columns(pl.lit(closed, dtype=pl.Int64).alias(CLOSED))

@@ -71,7 +71,7 @@ class Sessions:
             .filter(touching)["place"]
             .unique()
         )
-        return pl.int_range(rows.height, dtype=places.dtype, eager=True).is_in(places.implode())
+        return pl.int_range(rows.height, dtype=pl.UInt32, eager=True).is_in(places.implode())
 
     def _joined(self, rows: pl.DataFrame, known: int) -> pl.DataFrame:
         """Rows with their session, its stop, and whether it has new rows. The first `known` are old."""
