@@ -23,7 +23,7 @@ KPI: dict[str, Any] = {
 def definitions(mesh: Mesh) -> None:
     mesh.define(SOURCE, KPI)
     until(lambda: push(mesh, []) == 200)
-    until(lambda: any(each["kpi"] == "meter_total" for each in state(mesh)))
+    until(lambda: any(each["kpi"] == "meter_total" and len(each["live"]) == 2 for each in state(mesh)))
 
 
 def state(mesh: Mesh) -> list[dict[str, Any]]:
