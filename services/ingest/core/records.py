@@ -74,6 +74,8 @@ class Validator:
             numbered = enumerate(line for line in body.split(b"\n") if line.strip())
             return [self.single(index, line) for index, line in numbered]
         raws = [line for line in body.split(b"\n") if line.strip()]
+        if len(body) > MAX_RECORD and any(len(raw) > MAX_RECORD for raw in raws):
+            return self.texts(raws)
         return [
             self._accept(index, each, raw)
             for index, (each, raw) in enumerate(zip(decoded, raws, strict=True))
@@ -102,8 +104,19 @@ class Validator:
                 )
                 return Bad(index, error, raw, self._id_of(raw))
         for name in self.times:
-            if fields[name] is not None:
+            if fields[name] is None:
+                continue
+            try:
                 fields[name] = fields[name].astimezone(UTC)
+            except OverflowError:  # the first or last hours of the calendar, in another zone
+                value = fields[name].isoformat()
+                error = BadMessage(
+                    f"{name} is outside the years 1 to 9999 in UTC",
+                    field=name,
+                    value=value,
+                    rule="years 1 to 9999",
+                )
+                return Bad(index, error, raw, self._id_of(raw))
         source = self.source
         event_id = str(fields[source.event_id]) if source.event_id else None
         event_time = fields[source.event_time] if source.event_time else None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from libs.common.catalog import DEFINITION, Source
 from libs.common.errors import BadMessage
 from services.ingest.core.cloudevents import unwrap
-from services.ingest.core.records import Bad, Good, Validator, documents, partition_key
+from services.ingest.core.records import MAX_RECORD, Bad, Good, Validator, documents, partition_key
 from services.ingest.core.window import Window
 
 
@@ -57,6 +57,8 @@ def test_a_good_record_has_its_id_and_its_time_in_utc() -> None:
         (b'{"id": "1", "at": "2013-02-08T17:00:00Z", "carrier": "UA", "gate": "B7"}', "gate"),
         (b'{"id": "1", "at": "2013-02-08T17:00:00Z", "carrier": "UA", "delay": 2147483648}', "delay"),
         (b'{"id": "1", "at": "2013-02-08T17:00:00Z", "carrier": "UA", "delay": 1.5}', "delay"),
+        (b'{"id": "1", "at": "0001-01-01T00:00:00+01:00", "carrier": "UA"}', "at"),
+        (b'{"id": "1", "at": "9999-12-31T23:59:59-01:00", "carrier": "UA"}', "at"),
         (b'{"id": "", "at": "2013-02-08T17:00:00Z", "carrier": "UA"}', "id"),
         (b'{"id": null, "at": "2013-02-08T17:00:00Z", "carrier": "UA"}', "id"),
     ],
@@ -112,3 +114,11 @@ def test_the_window_forgets_the_oldest_id_first() -> None:
     for id in ("a", "b", "a", "c"):
         window.add(id)
     assert ("a" in window, "b" in window, "c" in window, len(window)) == (False, True, True, 2)
+
+
+def test_a_record_that_is_too_large_is_refused_among_lines_as_it_is_alone() -> None:
+    large = b'{"id": "2", "at": "2013-02-08T17:00:00Z", "carrier": "' + b"A" * MAX_RECORD + b'"}'
+    small, refusal = VALIDATOR.lines(GOOD + b"\n" + large)
+    assert isinstance(small, Good)
+    assert isinstance(refusal, Bad)
+    assert refusal.error.rule == f"at most {MAX_RECORD} bytes"
