@@ -39,25 +39,27 @@ ROWS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@given(row=ROWS, watermark=st.none() | NUMBERS, trace=st.none() | st.text(max_size=60))
+@given(rows=st.lists(ROWS, max_size=4), watermark=st.none() | NUMBERS, trace=st.none() | st.text(max_size=60))
 def test_the_bytes_are_those_of_fastavro(
-    row: dict[str, Any], watermark: int | None, trace: str | None
+    rows: list[dict[str, Any]], watermark: int | None, trace: str | None
 ) -> None:
-    due = pl.DataFrame([row], schema=observations(COMPILED))
-    ((key,), (value,)) = encode(
-        COMPILED, due, pl.Series([0.5]), Envelope(7, watermark, 1_700_000_000_000, trace)
-    )
-    schema_id, body = split(value)
-    found = CODEC.record(body)
-    assert (schema_id, key) == (7, f"k|{row['series_key']}".encode())
-    assert CODEC.encode(7, found) == value
-    seen = Observation.model_validate(found)
-    assert (seen.series, seen.series_key) == (parse_series_key(row["series_key"]), row["series_key"])
-    assert (seen.value, seen.measures) == (row["value"], {"highest": row["measure:highest"]})
-    assert [span.model_dump(include={"partition", "first", "last"}) for span in seen.offsets] == row[
-        "offsets"
-    ]
-    assert (seen.count, seen.revision, seen.status) == (row["count"], row["revision"], row["status"])
+    due = pl.DataFrame(rows, schema=observations(COMPILED))
+    shares = pl.Series([0.5] * len(rows), dtype=pl.Float64)
+    keys, values = encode(COMPILED, due, shares, Envelope(7, watermark, 1_700_000_000_000, trace))
+    assert keys == [f"k|{row['series_key']}".encode() for row in rows]
+    for row, value in zip(rows, values, strict=True):
+        schema_id, body = split(value)
+        found = CODEC.record(body)
+        assert schema_id == 7
+        assert CODEC.encode(7, found) == value
+        seen = Observation.model_validate(found)
+        assert (seen.series, seen.series_key) == (parse_series_key(row["series_key"]), row["series_key"])
+        assert (seen.value, seen.measures) == (row["value"], {"highest": row["measure:highest"]})
+        spans = [span.model_dump(include={"partition", "first", "last"}) for span in seen.offsets]
+        assert (spans, seen.schema_ids, seen.worst) == (
+            row["offsets"], row["schema_ids"], [None, "info", "warning", "critical"][row["worst"]],
+        )  # fmt: skip
+        assert (seen.count, seen.revision, seen.status) == (row["count"], row["revision"], row["status"])
 
 
 @pytest.mark.parametrize("number", [0, -1, 1, 63, 64, -65, 2**31, -(2**63), 2**63 - 1])
