@@ -20,13 +20,11 @@ from libs.common.events import OBSERVATION_SCHEMA, CatalogEntry
 from libs.common.registry import Registry
 from libs.common.settings import ServiceSettings
 from libs.common.topics import CATALOG, OBSERVATIONS, used_by
-from libs.common.wire import Codec
+from libs.common.wire import Codec, split
 
 Format = Literal["json", "avro"]
 WATERMARK_DELAY_MS = 2_000
 SERIES = "series="
-PREFIX = 5
-"""Bytes of the Confluent wire format: 0 and the schema's id."""
 
 
 def source(format: Format) -> Source:
@@ -131,7 +129,7 @@ class Sextant:
 
     def decode(self, values: Sequence[bytes]) -> pl.DataFrame:
         """Final observations: kpi, series, start, count, the value, and each measure as a column."""
-        frame = _observations().frame([value[PREFIX:] for value in values]).with_row_index()
+        frame = _observations().frame(values, split(values[0])[0]).with_row_index()
         frame = frame.filter(pl.col("status") == "final").select(
             "index",
             "kpi",
