@@ -16,18 +16,27 @@ MERGE_FROM = 8_192
 """Rows not yet merged that are not worth merging."""
 
 
-def merging(compiled: CompiledKpi) -> list[pl.Expr]:
-    """For a group-by over partial rows: the partial row of all of them, but for its keys."""
-    return [pl.col("first").min(), pl.col("end").max(), *_combined(compiled)]
+def merging(compiled: CompiledKpi, rows: pl.DataFrame) -> list[pl.Expr]:
+    """For a group-by over these partial rows: the partial row of all of them, but for its keys."""
+    return [pl.col("first").min(), pl.col("end").max(), *_combined(compiled, rows)]
 
 
-def _combined(compiled: CompiledKpi) -> list[pl.Expr]:
+def _combined(compiled: CompiledKpi, rows: pl.DataFrame) -> list[pl.Expr]:
     return [
         pl.col("count", "assessed", "suspect").sum(),
         pl.col("worst").max(),
-        pl.col("schema_ids").explode().unique().sort(),
+        _schema_ids(rows["schema_ids"]),
         *compiled.merge(),
     ]
+
+
+def _schema_ids(lists: pl.Series) -> pl.Expr:
+    """The union. Nearly always all rows have the one same id: then it costs nothing, else more than all else."""
+    if len(lists) and bool((lists.list.len() == 1).all()):
+        ids = lists.explode()
+        if ids.min() == ids.max():
+            return pl.lit([ids[0]], dtype=lists.dtype).first().alias("schema_ids")
+    return pl.col("schema_ids").explode().unique().sort()
 
 
 def values(compiled: CompiledKpi, members: pl.DataFrame) -> pl.DataFrame:
@@ -37,9 +46,9 @@ def values(compiled: CompiledKpi, members: pl.DataFrame) -> pl.DataFrame:
     the measures.
     """
     keys = ["series_key", "window"]
-    parts = members.group_by(*keys, "partition").agg(merging(compiled))
-    span = pl.struct("partition", "first", pl.col("end").alias("last")).sort_by("partition").alias("offsets")
-    merged = parts.group_by(keys).agg(span, *_combined(compiled))
+    parts = members.group_by(*keys, "partition").agg(merging(compiled, members)).sort("partition")
+    span = pl.struct("partition", "first", pl.col("end").alias("last")).alias("offsets")
+    merged = parts.group_by(keys).agg(span, *_combined(compiled, parts))  # in the order of the partitions
     names = ["count", "assessed", "suspect", "worst", "schema_ids", "offsets"]
     return merged.select(*keys, *names, *compiled.finals())
 
@@ -69,7 +78,7 @@ class Rows:
         if self.fresh:
             rows = pl.concat([self.merged, *self.fresh])
             keys = ["series_key", "start", "partition"]
-            self.merged = rows.group_by(keys).agg(merging(self.compiled)).select(self.merged.columns)
+            self.merged = rows.group_by(keys).agg(merging(self.compiled, rows)).select(self.merged.columns)
             self.fresh, self.waiting = [], 0
 
     def where(self, condition: pl.Expr) -> pl.DataFrame:

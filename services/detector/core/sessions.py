@@ -94,7 +94,7 @@ class Sessions:
     def _merged(self, rows: pl.DataFrame) -> pl.DataFrame:
         bounds = [pl.col("start").min(), pl.col("last").max()]
         keys = ["series_key", "session", "partition"]
-        return rows.group_by(keys).agg(*bounds, *merging(self.compiled)).select(self.content.columns)
+        return rows.group_by(keys).agg(*bounds, *merging(self.compiled, rows)).select(self.content.columns)
 
     def _note(self, hit: pl.Expr, sessions: pl.DataFrame) -> None:
         """Take the sessions of the series that were hit into the windows; note those that are no more."""
