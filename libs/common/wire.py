@@ -158,43 +158,41 @@ def decode_json(
     Timestamps are epoch milliseconds or RFC 3339, dates RFC 3339; fields that are not of `types` are passed over, those
     that lack are null. `__schema_id` is 0.
     """
-    good: list[int] = list(range(len(values)))
-    bad: list[tuple[int, BadMessage]] = []
-    frame = _ndjson([value or b"" for value in values], types)
-    if frame is None:  # one bad object spoils the batch: go one by one
-        good, frames = [], [pl.DataFrame(schema={name: DTYPES[kind] for name, kind in types.items()})]
-        for index, value in enumerate(values):
-            try:
-                line = msgspec.json.encode(msgspec.json.decode(value or b"", type=dict[str, object]))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                bad.append((index, BadMessage(f"not a JSON object: {error}", rule="json")))
-                continue
-            row = _ndjson([line], types)
-            if row is None:
-                bad.append((index, BadMessage("a field is not of its type", rule="type")))
-            else:
-                good.append(index)
-                frames.append(row)
-        frame = pl.concat(frames)
-    return frame.with_columns(
-        pl.Series(INDEX, good, dtype=pl.UInt32), pl.lit(0, dtype=pl.Int64).alias(SCHEMA_ID)
-    ), bad
+    frame = _ndjson(values, types)
+    if frame is not None:
+        return _placed(frame, 0), []
+    bad: list[tuple[int, BadMessage]] = []  # one bad object spoils the batch: go one by one
+    good: list[int] = []
+    frames = [pl.DataFrame(schema={name: DTYPES[kind] for name, kind in types.items()})]
+    for index, value in enumerate(values):
+        try:
+            line = msgspec.json.encode(msgspec.json.decode(value or b"", type=dict[str, object]))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            bad.append((index, BadMessage(f"not a JSON object: {error}", rule="json")))
+            continue
+        row = _ndjson([line], types)
+        if row is None:
+            bad.append((index, BadMessage("a field is not of its type", rule="type")))
+        else:
+            good.append(index)
+            frames.append(row)
+    return _placed(pl.concat(frames), 0, good), bad
 
 
-def _ndjson(lines: Sequence[bytes], types: Mapping[str, str]) -> pl.DataFrame | None:
+def _ndjson(lines: Sequence[bytes | None], types: Mapping[str, str]) -> pl.DataFrame | None:
     """The objects as a frame of the fields; None unless each line is an object whose fields are of their types."""
     times = [name for name, kind in types.items() if kind == "timestamp"]
     if not lines:
         return pl.DataFrame(schema={name: DTYPES[kind] for name, kind in types.items()})
-    first = msgspec.Raw(lines[0])
     try:
-        sample = msgspec.json.decode(first, type=dict[str, object])
+        sample = msgspec.json.decode(lines[0] or b"", type=dict[str, object])
         schema = {
             name: pl.Int64 if kind == "timestamp" and isinstance(sample.get(name), int)
             else pl.String if kind in ("timestamp", "date") else DTYPES[kind]
             for name, kind in types.items()
         }  # fmt: skip
-        frame = pl.read_ndjson(b"\n".join(lines), schema=schema)
+        text = b"\n".join(cast(Sequence[bytes], lines))  # one that is none is a TypeError
+        frame = pl.read_ndjson(io.BytesIO(text), schema=schema)
         if frame.height != len(lines):
             return None
         texts = [name for name in times if schema[name] is pl.String]
@@ -204,7 +202,7 @@ def _ndjson(lines: Sequence[bytes], types: Mapping[str, str]) -> pl.DataFrame | 
             *(pl.col(name).str.to_datetime(time_unit="ms", time_zone="UTC") for name in texts),
             *(pl.col(name).str.to_date() for name in dates),
         )
-    except (pl.exceptions.PolarsError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (pl.exceptions.PolarsError, msgspec.MsgspecError, UnicodeDecodeError, TypeError):
         return None
 
 

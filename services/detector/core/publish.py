@@ -1,17 +1,19 @@
 """Emitted values as bytes: `OBSERVATION_SCHEMA` in the wire format, written by columns.
 
-A window's close may bring a hundred thousand values at once. Each part of a record is a column of bytes, and a record
-is the columns joined (Avro 1.12, Binary Encoding). A test holds the bytes equal to fastavro's.
+A window's close may bring a hundred thousand values at once, or one: each part of a record is a column of bytes, and a
+record is its parts joined (Avro 1.12, Binary Encoding). A test holds the bytes equal to fastavro's.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote
+from functools import lru_cache
+from itertools import islice, repeat
 
 import numpy as np
 import polars as pl
 
+from libs.common.events import parse_series_key
 from libs.common.rules import SEVERITIES
 from services.detector.core.definitions import CompiledKpi
 
@@ -19,31 +21,46 @@ _NULL, _SOME, _END = b"\x00", b"\x02", b"\x00"
 
 _BITS = 14
 """Of a number at a time: two digits of a varint."""
-_MORE, _NONE = 1 << _BITS, 2 << _BITS
-_DIGITS = pl.Series(
-    [
-        *(bytes([low]) if low < 0x80 else bytes([low & 0x7F | 0x80, low >> 7]) for low in range(1 << _BITS)),
-        *(bytes([low & 0x7F | 0x80, low >> 7 | 0x80]) for low in range(1 << _BITS)),
-        b"",
-    ]
-)
-"""The last one or two digits of a varint; from `_MORE` on two that more follow; at `_NONE` nothing."""
+_LAST = [bytes([low]) if low < 0x80 else bytes([low & 0x7F | 0x80, low >> 7]) for low in range(1 << _BITS)]
+"""The last one or two digits of a varint."""
+_MORE = [bytes([low & 0x7F | 0x80, low >> 7 | 0x80]) for low in range(1 << _BITS)]
+"""Two digits that more follow."""
 
-
-def varints(numbers: pl.Series) -> pl.Series:
-    """Avro's int and long of each: zig-zag, seven bits a byte, the low ones first."""
-    signed = numbers.cast(pl.Int64).to_numpy()
-    rest = ((signed << 1) ^ (signed >> 63)).view(np.uint64)
-    places = (rest & (_MORE - 1)) + np.where(rest >> _BITS, np.uint64(_MORE), np.uint64(0))
-    found = _DIGITS.gather(pl.Series(places))
-    while (rest := rest >> _BITS).any():
-        places = (rest & (_MORE - 1)) + np.where(rest >> _BITS, np.uint64(_MORE), np.uint64(0))
-        found += _DIGITS.gather(pl.Series(np.where(rest, places, np.uint64(_NONE))))
-    return found
+Column = Iterable[bytes]
 
 
 def varint(number: int) -> bytes:
-    return varints(pl.Series([number], dtype=pl.Int64))[0]
+    """Avro's int and long: zig-zag, seven bits a byte, the low ones first."""
+    rest = (number << 1) ^ (number >> 63)
+    digits = []
+    while rest >> _BITS:
+        digits.append(_MORE[rest & (1 << _BITS) - 1])
+        rest >>= _BITS
+    return b"".join([*digits, _LAST[rest]])
+
+
+def _objects(*values: bytes) -> np.ndarray:
+    """numpy's own bytes lose the zeros at their end."""
+    return np.array(values, dtype=object)
+
+
+_DIGITS = _objects(*_LAST, *_MORE, b"")
+
+
+def varints(numbers: pl.Series) -> np.ndarray:
+    """`varint` of each, as objects."""
+    signed = numbers.cast(pl.Int64).to_numpy()
+    if signed.size and (signed == signed[0]).all():
+        return np.repeat(_objects(varint(int(signed[0]))), signed.size)
+    rest = (signed << 1) ^ (signed >> 63)
+    found, left = None, np.full(signed.size, True)
+    while found is None or left.any():
+        more = rest.view(np.uint64) >> np.uint64(_BITS)
+        places = (rest & (1 << _BITS) - 1) + ((more > 0) << _BITS)
+        digits = _DIGITS[np.where(left, places, len(_DIGITS) - 1)]
+        found = digits if found is None else found + digits
+        rest, left = more.view(np.int64), more > 0
+    return found
 
 
 def text(value: str) -> bytes:
@@ -51,73 +68,46 @@ def text(value: str) -> bytes:
     return varint(len(raw)) + raw
 
 
-def _joined(*parts: pl.Series | bytes) -> pl.Series:
-    """The parts one after the other, row by row; two by two, so that no byte is copied often."""
-    columns = [pl.Series([part]) if isinstance(part, bytes) else part for part in parts]
-    while len(columns) > 1:
-        pairs = [left + right for left, right in zip(columns[::2], columns[1::2], strict=False)]
-        columns = pairs if len(columns) % 2 == 0 else [*pairs, columns[-1]]
-    return columns[0]
-
-
-def _texts(values: pl.Series) -> pl.Series:
-    return varints(values.str.len_bytes()) + values.cast(pl.Binary)
-
-
-def _or_null(values: pl.Series, encoded: pl.Series) -> pl.Series:
-    """A union of null and something: `encoded` where there is a value."""
-    some = _joined(_SOME, encoded)
-    if values.null_count() == 0:
-        return some
-    return some.zip_with(values.is_not_null(), pl.Series([_NULL]))
-
-
-def _doubles(values: pl.Series) -> pl.Series:
+def _doubles(values: pl.Series) -> list[bytes]:
     """A union of null and double."""
-    raw = values.fill_null(0.0).to_numpy().astype("<f8").view(np.uint8).reshape(-1, 8)
-    return _or_null(values, pl.Series(raw).cast(pl.List(pl.UInt8)).cast(pl.Binary))
+    raw = np.empty(len(values), dtype=[("some", "S1"), ("value", "<f8")])
+    raw["some"], raw["value"] = _SOME, values.to_numpy()
+    found: list[bytes] = raw.view("V9").tolist()
+    for place in values.is_null().arg_true().to_list() if values.null_count() else ():
+        found[place] = _NULL
+    return found
 
 
-def _arrays(counts: pl.Series, items: pl.Series) -> pl.Series:
-    """An array, or a map: so many of the items for each row. The items of all rows lie one after the other."""
-    many = counts.cast(pl.Int64).to_numpy()
-    firsts = np.cumsum(many) - many
-    nothing = len(items)
-    items = pl.concat([items, pl.Series([b""])])
-    each = [
-        items.gather(pl.Series(np.where(place < many, firsts + place, nothing)))
-        for place in range(int(many.max(initial=0)))
-    ]
-    head = varints(counts).zip_with(counts > 0, pl.Series([b""]))
-    return _joined(head, *each, _END)
+@lru_cache(maxsize=262_144)
+def _series(series_key: str) -> bytes:
+    """The map `series` and the text `series_key`."""
+    items = parse_series_key(series_key)
+    pairs = b"".join(
+        text(name) + (_NULL if value is None else _SOME + text(value)) for name, value in items.items()
+    )
+    return (varint(len(items)) + pairs if items else b"") + _END + text(series_key)
 
 
-def _series(keys: pl.Series) -> pl.Series:
-    """The map `series` that a name stands for (`libs.common.events.series`), and the name."""
-    parts = keys.str.split(",").explode()
-    counts = pl.select(pl.when(keys == "").then(0).otherwise(keys.str.count_matches(",", literal=True) + 1))
-    fields = parts.filter(parts != "").str.split_exact("=", 1).struct.unnest()
-    names, values = fields["field_0"], fields["field_1"]
-    odd = values.filter(values.str.contains("%", literal=True)).unique().to_list()
-    if odd:
-        values = values.replace({each: unquote(each) for each in odd})
-    items = _joined(_texts(names), _or_null(values, _texts(values.fill_null(""))))
-    return _joined(_arrays(counts.to_series(), items), _texts(keys))
+def _array(items: Iterable[bytes], count: int) -> bytes:
+    return varint(count) + b"".join(items) + _END if count else _END
 
 
-def _spans(offsets: pl.Series) -> pl.Series:
+def _arrays(items: np.ndarray, counts: pl.Series) -> Iterator[bytes]:
+    """An array of the next so many items for each row; read as columns, for an object per item costs more than all else."""
+    if (counts == 1).all():
+        return iter(_objects(varint(1)) + items + _objects(_END))
+    each = iter(items.tolist())
+    return (_array(islice(each, count), count) for count in counts.to_list())
+
+
+def _spans(offsets: pl.Series) -> Iterator[bytes]:
     flat = offsets.explode(empty_as_null=False).struct.unnest()
-    ranges = _joined(*(varints(flat[name]) for name in ("partition", "first", "last")))
-    return _arrays(offsets.list.len(), ranges)
+    ranges = varints(flat["partition"]) + varints(flat["first"]) + varints(flat["last"])
+    return _arrays(ranges, offsets.list.len())
 
 
-def _numbers(lists: pl.Series) -> pl.Series:
-    return _arrays(lists.list.len(), varints(lists.explode(empty_as_null=False)))
-
-
-def _chosen(values: pl.Series, texts: Iterable[tuple[object, bytes]]) -> pl.Series:
-    """Of a column of few values the bytes that stand for each."""
-    return values.replace_strict(dict(texts), return_dtype=pl.Binary)
+def _numbers(lists: pl.Series) -> Iterator[bytes]:
+    return _arrays(varints(lists.explode(empty_as_null=False)), lists.list.len())
 
 
 @dataclass(frozen=True)
@@ -139,16 +129,20 @@ def encode(
     head = struct.pack(">bI", 0, envelope.schema_id) + varint(1) + text(kpi) + varint(compiled.version)
     watermark = _NULL if envelope.watermark is None else _SOME + varint(envelope.watermark)
     trace = _NULL if envelope.traceparent is None else _SOME + text(envelope.traceparent)
+    statuses = {name: text(name) for name in ("provisional", "final", "retracted")}
+    worst = [_NULL, *(_SOME + text(name) for name in SEVERITIES)]
     names = compiled.measures
-    measures = [part for name in names for part in (text(name), _doubles(due[f"measure:{name}"]))]
-    statuses = ((name, text(name)) for name in ("provisional", "final", "retracted"))
-    severities = ((0, _NULL), *((place, _SOME + text(name)) for place, name in enumerate(SEVERITIES, 1)))
-    values = _joined(
-        head, _series(due["series_key"]), varints(due["start"]), varints(due["stop"]),
-        _doubles(due["value"]), varints(due["count"]), varints(due["revision"]),
-        _chosen(due["status"], statuses), watermark, _doubles(completeness),
-        varints(due["assessed"]), varints(due["suspect"]), _chosen(due["worst"].fill_null(0), severities),
-        _spans(due["offsets"]), _numbers(due["schema_ids"]), varint(envelope.recorded_at) + trace,
-        varint(len(names)) if names else b"", *measures, _END,
-    )  # fmt: skip
-    return _joined(f"{kpi}|".encode(), due["series_key"].cast(pl.Binary)).to_list(), values.to_list()
+    measures: list[bytes | Column] = [varint(len(names)) if names else b""]
+    for name in names:
+        measures += [text(name), _doubles(due[f"measure:{name}"])]
+    series = due["series_key"].to_list()
+    parts: list[bytes | Column] = [
+        head, map(_series, series), varints(due["start"]), varints(due["stop"]), _doubles(due["value"]),
+        varints(due["count"]), varints(due["revision"]), map(statuses.__getitem__, due["status"].to_list()),
+        watermark, _doubles(completeness), varints(due["assessed"]), varints(due["suspect"]),
+        map(worst.__getitem__, due["worst"].fill_null(0).to_list()), _spans(due["offsets"]),
+        _numbers(due["schema_ids"]), varint(envelope.recorded_at) + trace, *measures, _END,
+    ]  # fmt: skip
+    columns = [repeat(part, due.height) if isinstance(part, bytes) else part for part in parts]
+    prefix = f"{kpi}|".encode()
+    return [prefix + key.encode() for key in series], list(map(b"".join, zip(*columns, strict=True)))
