@@ -7,11 +7,12 @@ from typing import Any
 import httpx
 import polars as pl
 
+from libs.common.batches import VALUE, Layout, Record, Records
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage, Problem, TryLater
 from libs.common.http import client
 from libs.common.settings import ServiceSettings
-from libs.common.wire import Codec, decode, decode_json, schema_ids
+from libs.common.wire import Codec, decode, decode_json, ndjson, placed, schema_ids, split, without_prefix
 
 _CONTENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
 
@@ -22,6 +23,7 @@ class Codecs:
     def __init__(self, registry: "Registry", reader: dict[str, Any] | None = None) -> None:
         self.registry, self.reader = registry, reader
         self.codecs: dict[int, Codec] = {}
+        self.layouts: dict[int, Layout] = {}
 
     async def of(self, values: Sequence[bytes | None]) -> Mapping[int, Codec]:
         """The codecs that a batch needs; an id that the registry does not know is left out."""
@@ -42,6 +44,30 @@ class Codecs:
         if source.format == "json":
             return decode_json(values, source.field_types)
         return decode(values, await self.of(values))
+
+    async def columns(self, source: Source, records: Sequence[Record]) -> pl.DataFrame | None:
+        """The events of records as a batch of the log gives them, with `OFFSET` and `TIMESTAMP`, `INDEX` and `SCHEMA_ID`.
+
+        None if they are not all good and alike: then `events` says what is what.
+        """
+        if not isinstance(records, Records) or not records:
+            return None
+        if source.format == "json":
+            frame = _TEXTS.frame(records)
+            events = None if frame is None else ndjson(frame[VALUE].to_list(), source.field_types)
+            return None if frame is None or events is None else placed(frame.drop(VALUE).hstack(events), 0)
+        try:
+            id, _ = split(records[0].value)
+            codec = (await self.of([records[0].value]))[id]
+            if id not in self.layouts:
+                self.layouts[id] = Layout(codec.schema)
+            frame = self.layouts[id].frame(records)
+            return None if frame is None else placed(without_prefix(frame, id), id)
+        except (BadMessage, KeyError, ValueError):
+            return None
+
+
+_TEXTS = Layout(None)
 
 
 class Incompatible(Exception):

@@ -120,9 +120,9 @@ def extract(headers: Sequence[tuple[str, bytes]]) -> Any:
 
 @contextmanager
 def consuming(loop: str, topic: str, records: Sequence[Any]) -> Generator[None]:
-    """One span for a batch, linked to (at most MAX_LINKS of) the spans that produced its records."""
+    """One span for a batch, linked to the spans that produced its last records (MAX_LINKS of them)."""
     links: list[Link] = []
-    for record in records[:: max(1, len(records) // MAX_LINKS)][:MAX_LINKS]:
+    for record in records[-MAX_LINKS:]:
         context = trace.get_current_span(extract(record.headers)).get_span_context()
         if context.is_valid:
             links.append(Link(context))

@@ -22,7 +22,8 @@ Schema = dict[str, Any]
 _MAGIC = 0
 _PREFIX = struct.Struct(">bI")
 _SYNC = bytes(16)
-_WIRE = {"name": "__wire", "type": {"type": "fixed", "name": "__wire", "size": _PREFIX.size}}
+WIRE = "__wire"
+_WIRE_FIELD = {"name": WIRE, "type": {"type": "fixed", "name": WIRE, "size": _PREFIX.size}}
 """The prefix as a field of its own: then whole values are the rows of a container, and none is cut."""
 INDEX = "__index"
 SCHEMA_ID = "__schema_id"
@@ -42,10 +43,7 @@ class Codec:
         self.schema = schema
         self.parsed = fastavro.parse_schema(schema)
         self.reader = None if reader is None or reader == schema else fastavro.parse_schema(reader)
-        head = io.BytesIO()
-        whole = fastavro.parse_schema({**schema, "fields": [_WIRE, *schema["fields"]]})
-        fastavro.writer(head, whole, [], sync_marker=_SYNC)
-        self.head = head.getvalue()
+        self.head = container({**schema, "fields": wired(schema)})
 
     def encode(self, schema_id: int, record: Mapping[str, Any]) -> bytes:
         """A record in the wire format; ValueError or TypeError if it does not fit the schema."""
@@ -56,13 +54,7 @@ class Codec:
 
     def frame(self, values: Sequence[bytes], schema_id: int) -> pl.DataFrame:
         """One row per value in the wire format; fails whole if one of them is not of this schema and id."""
-        joined = b"".join(values)
-        block = _zigzag(len(values)) + _zigzag(len(joined)) + joined + _SYNC
-        frame = pl.read_avro(io.BytesIO(self.head + block))
-        prefixes = frame.drop_in_place(_WIRE["name"])
-        if frame.height != len(values) or (prefixes != pl.Series([_PREFIX.pack(_MAGIC, schema_id)])).any():
-            raise ValueError(f"{len(values)} values are not {frame.height} rows of schema {schema_id}")
-        return frame
+        return without_prefix(rows(self.head, len(values), b"".join(values)), schema_id)
 
     def record(self, body: bytes) -> dict[str, Any]:
         """One Avro body; BadMessage if it is not of this schema, or if bytes are left over."""
@@ -76,6 +68,35 @@ class Codec:
         if not isinstance(record, dict):
             raise BadMessage("the schema is not a record", rule="avro")
         return record
+
+
+def wired(schema: Schema) -> list[Schema]:
+    """The fields of a value in the wire format: `WIRE`, then those of the schema."""
+    return [_WIRE_FIELD, *schema["fields"]]
+
+
+def container(schema: Schema) -> bytes:
+    """The head of an object container of records of this schema."""
+    head = io.BytesIO()
+    fastavro.writer(head, fastavro.parse_schema(schema), [], sync_marker=_SYNC)
+    return head.getvalue()
+
+
+def rows(head: bytes, count: int, body: bytes, names: list[str] | None = None) -> pl.DataFrame:
+    """So many records, one after the other, as a block of a container; fails if they are not. `names`: the columns."""
+    block = _zigzag(count) + _zigzag(len(body)) + body + _SYNC
+    frame = pl.read_avro(io.BytesIO(head + block), columns=names)
+    if frame.height != count:
+        raise ValueError(f"{count} records gave {frame.height} rows")
+    return frame
+
+
+def without_prefix(frame: pl.DataFrame, schema_id: int) -> pl.DataFrame:
+    """The frame without `WIRE`; ValueError if it is not that of this schema everywhere."""
+    prefixes = frame.drop_in_place(WIRE)
+    if (prefixes != pl.Series([_PREFIX.pack(_MAGIC, schema_id)])).any():
+        raise ValueError(f"not all records are of schema {schema_id}")
+    return frame
 
 
 def _zigzag(number: int) -> bytes:
@@ -138,12 +159,12 @@ def _alike(values: Sequence[bytes | None], codecs: Mapping[int, Codec]) -> pl.Da
     """What most batches are: good values of one schema; None if this is none such."""
     try:
         schema_id, _ = split(values[0])
-        return _placed(codecs[schema_id].frame(cast(Sequence[bytes], values), schema_id), schema_id)
+        return placed(codecs[schema_id].frame(cast(Sequence[bytes], values), schema_id), schema_id)
     except (Exception, pl.exceptions.PanicException):  # whatever it is, it is found out one by one
         return None
 
 
-def _placed(frame: pl.DataFrame, schema_id: int, indices: Sequence[int] | None = None) -> pl.DataFrame:
+def placed(frame: pl.DataFrame, schema_id: int, indices: Sequence[int] | None = None) -> pl.DataFrame:
     """With the places of the rows and their schema."""
     every = pl.int_range(frame.height, dtype=pl.UInt32).alias(INDEX)
     places = every if indices is None else pl.Series(INDEX, indices, dtype=pl.UInt32)
@@ -158,9 +179,9 @@ def decode_json(
     Timestamps are epoch milliseconds or RFC 3339, dates RFC 3339; fields that are not of `types` are passed over, those
     that lack are null. `__schema_id` is 0.
     """
-    frame = _ndjson(values, types)
+    frame = ndjson(values, types)
     if frame is not None:
-        return _placed(frame, 0), []
+        return placed(frame, 0), []
     bad: list[tuple[int, BadMessage]] = []  # one bad object spoils the batch: go one by one
     good: list[int] = []
     frames = [pl.DataFrame(schema={name: DTYPES[kind] for name, kind in types.items()})]
@@ -170,16 +191,16 @@ def decode_json(
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             bad.append((index, BadMessage(f"not a JSON object: {error}", rule="json")))
             continue
-        row = _ndjson([line], types)
+        row = ndjson([line], types)
         if row is None:
             bad.append((index, BadMessage("a field is not of its type", rule="type")))
         else:
             good.append(index)
             frames.append(row)
-    return _placed(pl.concat(frames), 0, good), bad
+    return placed(pl.concat(frames), 0, good), bad
 
 
-def _ndjson(lines: Sequence[bytes | None], types: Mapping[str, str]) -> pl.DataFrame | None:
+def ndjson(lines: Sequence[bytes | None], types: Mapping[str, str]) -> pl.DataFrame | None:
     """The objects as a frame of the fields; None unless each line is an object whose fields are of their types."""
     times = [name for name, kind in types.items() if kind == "timestamp"]
     if not lines:
@@ -210,7 +231,7 @@ def _group(
     codec: Codec, schema_id: int, indices: list[int], values: list[bytes], bad: list[tuple[int, BadMessage]]
 ) -> pl.DataFrame:
     try:
-        return _placed(codec.frame(values, schema_id), schema_id, indices)
+        return placed(codec.frame(values, schema_id), schema_id, indices)
     except (Exception, pl.exceptions.PanicException):  # one bad value spoils the block: go one by one
         good: list[int] = []
         for place, value in enumerate(values):
@@ -220,7 +241,7 @@ def _group(
             except BadMessage as error:
                 bad.append((indices[place], error))
     frame = codec.frame([values[place] for place in good], schema_id)
-    return _placed(frame, schema_id, [indices[place] for place in good])
+    return placed(frame, schema_id, [indices[place] for place in good])
 
 
 def schema_ids(values: Sequence[bytes | None]) -> set[int]:

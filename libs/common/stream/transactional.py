@@ -10,7 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -141,13 +141,14 @@ class TransactionalLoop:
 
     async def _hold(
         self, client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event, until: float
-    ) -> list[Record]:
+    ) -> Sequence[Record]:
         """The next batch: what comes until the (monotonic) time, or is urgent; none if nothing comes in a tick."""
-        held: list[Record] = []
+        held: Any = ()
         while True:
             wait = max(0.0, until - clock.monotonic()) if held else self.tick_seconds
             room = self.max_records - len(held)
-            held += await fetch(client, tp, release, timeout_ms=int(wait * 1000), max_records=room)
+            more = await fetch(client, tp, release, timeout_ms=int(wait * 1000), max_records=room)
+            held = held + more if held and more else held or more
             left = until - clock.monotonic()
             if release.is_set() or not held or left <= 0 or len(held) >= self.max_records:
                 return held

@@ -93,7 +93,7 @@ def _array(items: Iterable[bytes], count: int) -> bytes:
 
 
 def _arrays(items: np.ndarray, counts: pl.Series) -> Iterator[bytes]:
-    """An array of the next so many items for each row; read as columns, for an object per item costs more than all else."""
+    """An array of the next so many items for each row."""
     if (counts == 1).all():
         return iter(_objects(varint(1)) + items + _objects(_END))
     each = iter(items.tolist())

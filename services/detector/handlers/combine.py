@@ -10,6 +10,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common import clock, telemetry
+from libs.common.batches import controls
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage, TryLater
 from libs.common.expressions import TIME
@@ -153,13 +154,12 @@ class Combine:
                 outputs += await self._silence(tp, source, state)
             return outputs
         state.heard, state.idle = clock.monotonic(), False
-        data = [record for record in records if record.value]
-        events, bad = await self.reading.events(source, tp.partition, data)
+        events, bad = await self.reading.events(source, tp.partition, records)
         live = [kpis[name] for name in sorted(state.progress.live & kpis.keys())]
         parked = len(state.progress.parked)
         outputs += await self._combine(tp, source, state, live, events)
-        state.limit.count(len(data), len(bad))  # after all that may have to be tried again
-        outputs += [self._bury(source, tp, data[index], error) for index, error in bad]
+        state.limit.count(events.height + len(bad), len(bad))  # after all that may have to be tried again
+        outputs += [self._bury(source, tp, records[index], error) for index, error in bad]
         if len(state.progress.parked) > parked:
             outputs.append(Output(INPUTS.name, self._key(tp), state.progress.encode()))
         at = watermark(source, records, events[TIME].max())
@@ -208,9 +208,7 @@ class Combine:
             past, position = await self._past(tp, state, start, until)
             if past:
                 # What is none was counted, and its dead letters written, when it was the present.
-                events, _ = await self.reading.events(
-                    source, tp.partition, [record for record in past if record.value]
-                )
+                events, _ = await self.reading.events(source, tp.partition, past)
                 outputs += await self._combine(tp, source, state, [kpis[name] for name in names], events)
                 at = watermark(source, past, events[TIME].max())
         for name in names:
@@ -237,9 +235,9 @@ class Combine:
             state.past.assign([tp])
         state.past.seek(tp, start)
         fetched = await state.past.getmany(tp, timeout_ms=1_000, max_records=CATCH_UP_RECORDS)
-        records = [record for record in fetched.get(tp, []) if record.offset < until]
-        if len(records) < len(fetched.get(tp, [])):
-            return records, until
+        records = fetched.get(tp, [])
+        if records and records[-1].offset >= until:
+            return [record for record in records if record.offset < until], until
         return records, min(until, await state.past.position(tp))
 
     def _bury(self, source: Source, tp: TopicPartition, record: Record, error: BadMessage) -> Output:
@@ -308,7 +306,7 @@ class Combine:
 
 def watermark(source: Source, records: Sequence[Record], newest: object) -> int | None:
     """The latest (ms) of what was declared and of the newest time seen (None: none), less the source's delay."""
-    declared = (record for record in records if not record.value)
+    declared = controls(records)
     times = [int(value) for record in declared for name, value in record.headers if name == "sx-watermark"]
     if isinstance(newest, int):
         times.append(newest - milliseconds(source.watermark.delay))

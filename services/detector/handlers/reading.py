@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 import polars as pl
 
+from libs.common.batches import TIMESTAMP
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage
 from libs.common.expressions import OFFSET, PARTITION, TIME
@@ -18,7 +19,6 @@ from services.detector.core.definitions import CompiledKpi
 from services.detector.core.windows import milliseconds
 from services.detector.handlers.definitions import Definitions
 
-ARRIVAL = "__arrival"
 Bad = list[tuple[int, BadMessage]]
 
 
@@ -31,7 +31,10 @@ class Reading:
     async def events(
         self, source: Source, partition: int, records: Sequence[Record]
     ) -> tuple[pl.DataFrame, Bad]:
-        """The events of records of `partition` that have a value, judged; and what is none, by its place among them."""
+        """The events of records of `partition`, judged; and what is none, by its place among them.
+
+        Control records, which have no value, are neither.
+        """
         usable, bad = await self.timed(source, partition, records)
         return await self.judged(source, usable), bad
 
@@ -39,15 +42,25 @@ class Reading:
         self, source: Source, partition: int, records: Sequence[Record]
     ) -> tuple[pl.DataFrame, Bad]:
         """As `events`, but not judged."""
-        frame, bad = await self.codecs.events(source, [record.value for record in records])
-        places = frame[INDEX]
-        frame = frame.with_columns(
-            pl.Series(OFFSET, [record.offset for record in records], dtype=pl.Int64).gather(places),
-            pl.Series(ARRIVAL, [record.timestamp for record in records], dtype=pl.Int64).gather(places),
-            pl.lit(partition, dtype=pl.Int32).alias(PARTITION),
+        frame, bad = await self.codecs.columns(source, records), []
+        if frame is None:
+            frame, bad = await self._one_by_one(source, records)
+        usable, timeless = timed(
+            source, frame.with_columns(pl.lit(partition, dtype=pl.Int32).alias(PARTITION))
         )
-        usable, timeless = timed(source, frame)
         return usable, [*bad, *timeless]
+
+    async def _one_by_one(self, source: Source, records: Sequence[Record]) -> tuple[pl.DataFrame, Bad]:
+        places = [place for place, record in enumerate(records) if record.value]
+        data = [records[place] for place in places]
+        frame, bad = await self.codecs.events(source, [record.value for record in data])
+        rows = frame[INDEX]
+        frame = frame.with_columns(
+            pl.Series(OFFSET, [record.offset for record in data], dtype=pl.Int64).gather(rows),
+            pl.Series(TIMESTAMP, [record.timestamp for record in data], dtype=pl.Int64).gather(rows),
+            pl.Series(INDEX, places, dtype=pl.UInt32).gather(rows),
+        )
+        return frame, [(places[index], error) for index, error in bad]
 
     async def newest(self, source: Source, records: Sequence[Record]) -> int | None:
         """The latest time (ms) that is written in these few records, whatever becomes of them."""
@@ -94,7 +107,7 @@ def timed(source: Source, frame: pl.DataFrame) -> tuple[pl.DataFrame, Bad]:
     frame = frame.with_columns(
         pl.col(source.event_time).cast(pl.Datetime("ms", "UTC")).dt.epoch("ms").alias(TIME)
     )
-    good = (pl.col(TIME) <= pl.col(ARRIVAL) + milliseconds(source.watermark.ahead)).fill_null(False)
+    good = (pl.col(TIME) <= pl.col(TIMESTAMP) + milliseconds(source.watermark.ahead)).fill_null(False)
     usable = frame.filter(good)
     if usable.height == frame.height:
         return usable, []
