@@ -11,6 +11,7 @@ import asyncpg
 import polars as pl
 from aiokafka import TopicPartition
 
+from libs.common.batches import TIMESTAMP
 from libs.common.catalog import Source
 from libs.common.clock import moment
 from libs.common.errors import TryLater
@@ -19,14 +20,14 @@ from libs.common.kafka import read_between
 from libs.common.migrate import READER
 from libs.common.settings import ServiceSettings
 from libs.common.wire import INDEX, SCHEMA_ID, decode_json
-from services.detector.handlers.reading import ARRIVAL, timed
+from services.detector.handlers.reading import timed
 
 AT_ONCE = 50_000
 """Events in a frame, about."""
 PIECES = 64
 """Pieces of what the database sends (64 KB each, about) that wait to be taken."""
 
-_PLACE = {PARTITION: pl.Int32, OFFSET: pl.Int64, ARRIVAL: pl.Int64, SCHEMA_ID: pl.Int64}
+_PLACE = {PARTITION: pl.Int32, OFFSET: pl.Int64, TIMESTAMP: pl.Int64, SCHEMA_ID: pl.Int64}
 _EVENTS = (
     'SELECT partition, "offset", (extract(epoch FROM ingested_at) * 1000)::bigint, schema_id, data::text'
     " FROM read.events WHERE source = $1"

@@ -2,11 +2,11 @@
 
 import polars as pl
 
+from libs.common.batches import TIMESTAMP
 from libs.common.catalog import DEFINITION, Source
 from libs.common.expressions import OFFSET, PARTITION, TIME
 from libs.common.wire import SCHEMA_ID
 from services.detector.handlers.archived import events_of
-from services.detector.handlers.reading import ARRIVAL
 
 SOURCE = DEFINITION.validate_python(
     {
@@ -28,7 +28,7 @@ def test_rows_of_the_archive_become_typed_events_with_their_places() -> None:
         '0,9,86400000,8,"{""at"": ""1970-01-02T00:00:00.000Z"", ""gate"": null, ""amount"": 2, ""gone"": 1}"\n'
     )
     frame = events_of(SOURCE, lines.encode())
-    assert frame.select(PARTITION, OFFSET, ARRIVAL, SCHEMA_ID, TIME).rows() == [
+    assert frame.select(PARTITION, OFFSET, TIMESTAMP, SCHEMA_ID, TIME).rows() == [
         (1, 41, 86_400_000, 7, 1_500), (0, 9, 86_400_000, 8, 86_400_000),
     ]  # fmt: skip
     assert frame.select("gate", "amount", "added").rows() == [('a "b" ü,c', 0.1, None), (None, 2.0, None)]
