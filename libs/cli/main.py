@@ -3,6 +3,7 @@
 import getpass
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -240,6 +241,38 @@ def redrive(
         10
     ):
         out.print(f"    {count} × {reason_}", markup=False)
+
+
+@app.command()
+def erase(
+    source: Annotated[str, typer.Argument(help="Whose events name the subject.")],
+    field: Annotated[str, typer.Argument(help="The field that names it: personal or sensitive.")],
+    server: Url,
+    reason: Annotated[str, typer.Option(help="Why, for the receipt.")],
+    value: Annotated[
+        str, typer.Argument(help="Its value; `-` reads it from standard input, where no shell keeps it.")
+    ] = "-",
+    dry_run: Annotated[bool, typer.Option(help="Only count what would go.")] = False,
+    wait: Annotated[bool, typer.Option(help="Until every store has answered.")] = True,
+) -> None:
+    """Erase one subject from every store, and show the receipt. Exit code 1 if it is not done within two minutes.
+
+    Example: sextant erase departures tailnum --reason "request 2026-118" < subject.txt
+    """
+    value = sys.stdin.readline().rstrip("\n") if value == "-" else value
+    order = {"source": source, "field": field, "value": value, "reason": reason, "dry_run": dry_run}
+    try:
+        with Server(server) as gateway:
+            answer = gateway.post("/v1/erasures", order)["result"]
+            deadline = time.monotonic() + 120
+            while not dry_run and wait and answer["state"] != "done" and time.monotonic() < deadline:
+                time.sleep(1)
+                answer = gateway.get(f"/v1/erasures/{answer['id']}")
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    out.print_json(data=answer)
+    if not dry_run and wait and answer["state"] != "done":
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -220,6 +220,24 @@ async def read_between(
         await client.stop()
 
 
+async def high_watermarks(settings: ServiceSettings, name: str) -> dict[int, int]:
+    """Partition → the offset that its next record gets, open transactions included; {} if there is no such topic."""
+    places = [TopicPartition(name, number) for number in await partitions_of(settings, name)]
+    client = AIOKafkaConsumer(bootstrap_servers=settings.kafka, isolation_level="read_uncommitted")
+    await client.start()
+    try:
+        return {tp.partition: end for tp, end in (await client.end_offsets(places)).items()} if places else {}
+    finally:
+        await client.stop()
+
+
+async def has_records(settings: ServiceSettings, tp: TopicPartition, start: int, stop: int) -> bool:
+    """Whether a committed record has start <= offset < stop; offsets may also be those of transaction markers."""
+    async for _ in read_between(settings, tp, start, stop):
+        return True
+    return False
+
+
 async def partitions_of(settings: ServiceSettings, name: str) -> set[int]:
     """The partitions of a topic; none if there is no such topic."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)

@@ -13,6 +13,8 @@ from libs.common.events import (
     CatalogEntry,
     DeadLetter,
     DisposalChanged,
+    ErasureOrdered,
+    ErasureSubject,
     Event,
     Expectation,
     HealthChanged,
@@ -120,7 +122,15 @@ AUDIT = Topic(
 )  # fmt: skip
 DISPOSALS = Topic(
     "disposals", "disposals ordered and carried out", DisposalChanged, "disposal id",
-    ("governance", "archive"), ("archive", "governance"), retention=timedelta(days=30),
+    ("governance", "archive", "detector"), ("archive", "governance", "detector"), retention=timedelta(days=30),
+)  # fmt: skip
+ERASURES = Topic(
+    "erasures", "subjects to be erased, without their names", ErasureOrdered, "erasure id",
+    ("governance",), ("detector",), retention=timedelta(days=30),
+)  # fmt: skip
+SUBJECTS = Topic(
+    "erasures.subjects", "who they are, until all stores have answered", ErasureSubject, "erasure id",
+    ("governance",), ("detector", "archive", "governance"), retention=None, trimmed=True,
 )  # fmt: skip
 CATALOG = Topic(
     "catalog", "definitions in force", CatalogEntry, "kind/id",
@@ -130,7 +140,7 @@ CATALOG = Topic(
 
 TOPICS = (
     EVENTS, REFERENCE, DEAD, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, OBSERVATIONS, VERSIONS, EXPECTATIONS,
-    SIGNALS, INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, CATALOG,
+    SIGNALS, INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, ERASURES, SUBJECTS, CATALOG,
 )  # fmt: skip
 
 STANDING = tuple(topic for topic in TOPICS if "{source}" not in topic.name)

@@ -22,9 +22,11 @@ from libs.common.topics import (
     OBSERVATIONS,
     REFERENCE,
     SIGNALS,
+    SUBJECTS,
     VERSIONS,
     used_by,
 )
+from services.archive.handlers.erasing import Eraser
 from services.archive.handlers.keepers import Keepers
 from services.archive.settings import Settings
 
@@ -45,7 +47,9 @@ async def main(settings: Settings) -> None:
     facts = StoredLoop(settings, "archive.facts", connections, keepers.facts, health.part("facts"))
     keepers.end_of = events.end_of
     observations.follow([OBSERVATIONS.name])
-    facts.follow(topic.name for topic in (DEAD, LEDGER, EXPECTATIONS, LATE, SIGNALS, DISPOSALS, VERSIONS))
+    facts.follow(
+        topic.name for topic in (DEAD, LEDGER, EXPECTATIONS, LATE, SIGNALS, DISPOSALS, VERSIONS, SUBJECTS)
+    )
 
     async def listen() -> None:
         sources = [source for source in follower.catalog.sources if follower.catalog.schema_id(source.id)]
@@ -73,6 +77,7 @@ async def main(settings: Settings) -> None:
         "events": keep_events,
         "observations": observations.run,
         "facts": facts.run,
+        "erasing": Eraser(settings, connections, answers).run,
     }
     try:
         await serve(settings, application("archive", health), loops)

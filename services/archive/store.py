@@ -3,8 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
+import asyncpg
+
+from libs.common.events import ErasureSubject
 from libs.common.stream.stored import Connection
+from services.archive.core.letters import mentions
 
 EVENT_COLUMNS = (
     "source", "partition", "offset", "event_time", "event_id", "key", "schema_id", "receipt", "ingested_at",
@@ -174,3 +179,133 @@ async def dispose(
         id, source, rows, deleted, rows - deleted, now,
     )  # fmt: skip
     return rows, deleted, rows - deleted
+
+
+# --- erasure of one subject --------------------------------------------------------------------------------
+
+
+async def add_erasure(connection: Connection, id: str, body: dict[str, Any]) -> None:
+    await connection.execute(
+        "INSERT INTO archive.erasures (id, body) VALUES ($1, $2) ON CONFLICT DO NOTHING", id, body
+    )
+
+
+async def note_answer(connection: Connection, erasure: str, name: str) -> None:
+    """A store of another service is rid of the subject."""
+    await connection.execute(
+        "INSERT INTO archive.erasure_answers VALUES ($1, $2) ON CONFLICT DO NOTHING", erasure, name
+    )
+
+
+async def open_erasures(pool: asyncpg.Pool) -> list[str]:
+    rows = await pool.fetch("SELECT id FROM archive.erasures WHERE NOT told ORDER BY id")
+    return [row["id"] for row in rows]
+
+
+async def lock_erasure(connection: Connection, id: str) -> asyncpg.Record | None:
+    """The erasure, for this transaction alone; None if another has it, or it is over."""
+    return await connection.fetchrow(
+        "SELECT body, ends, results FROM archive.erasures WHERE id = $1 AND NOT told FOR UPDATE SKIP LOCKED",
+        id,
+    )
+
+
+async def answers(connection: Connection, erasure: str) -> set[str]:
+    rows = await connection.fetch("SELECT store FROM archive.erasure_answers WHERE erasure = $1", erasure)
+    return {row["store"] for row in rows}
+
+
+async def note_ends(connection: Connection, id: str, ends: Mapping[str, int]) -> None:
+    await connection.execute("UPDATE archive.erasures SET ends = $2 WHERE id = $1", id, dict(ends))
+
+
+async def offsets(connection: Connection) -> dict[str, int]:
+    """`topic/partition` → next offset."""
+    rows = await connection.fetch("SELECT topic, partition, next_offset FROM archive.offsets")
+    return {f"{row['topic']}/{row['partition']}": row["next_offset"] for row in rows}
+
+
+async def note_told(connection: Connection, id: str) -> None:
+    await connection.execute("UPDATE archive.erasures SET told = true WHERE id = $1", id)
+
+
+_SUBJECT = "unnest($1::text[], $2::text[], $3::text[]) AS n(kpi, dimension, value)"
+_IN_KEY = "position(',' || n.dimension || '=' || n.value || ',' in ',' || t.series_key || ',') > 0"
+_OF_THEN = (
+    "(jsonb_array_length(t.offsets) = 0 OR EXISTS (SELECT FROM jsonb_to_recordset(t.offsets)"
+    " AS r(partition int, first bigint, last bigint)"
+    "  WHERE r.first < coalesce(($4::jsonb->>r.partition::text)::bigint, 0)))"
+)
+"""A value that is made of events from after the erasure alone is a new fact."""
+_BY_SERIES: dict[str, str] = {
+    "observations": f"t.kpi = n.kpi AND t.series->>n.dimension = n.value AND {_OF_THEN}",
+    "latest": f"t.kpi = n.kpi AND t.series->>n.dimension = n.value AND {_OF_THEN}",
+    "expectations": f"t.kpi = n.kpi AND {_IN_KEY} AND $4::jsonb IS NOT NULL",
+    "late_events": f"t.kpi = n.kpi AND {_IN_KEY} AND $4::jsonb IS NOT NULL",
+    "signals": "t.kpi = n.kpi AND t.series->>n.dimension = n.value AND $4::jsonb IS NOT NULL",
+    "signal_history": "t.body->>'kpi' = n.kpi AND t.body->'series'->>n.dimension = n.value AND $4::jsonb IS NOT NULL",
+}
+_EVENTS = 'source = $1 AND data->>$2 = $3 AND "offset" < coalesce(($4::jsonb->>partition::text)::bigint, 0)'
+
+
+async def erase(connection: Connection, subject: ErasureSubject) -> dict[str, list[int]]:
+    """Delete what names the subject, and the subject's own name; store → rows that named it, deleted, after."""
+    found: dict[str, list[int]] = {}
+    of_events = (subject.source, subject.field, subject.value, subject.upto)
+    kept = await connection.execute(
+        f"WITH gone AS (DELETE FROM archive.events WHERE {_EVENTS} RETURNING partition, \"offset\", event_time)"
+        " INSERT INTO archive.erased_events SELECT $1, partition, \"offset\", event_time, $5 FROM gone"
+        " ON CONFLICT DO NOTHING",
+        *of_events, subject.id,
+    )  # fmt: skip
+    left = await connection.fetchval(f"SELECT count(*) FROM archive.events WHERE {_EVENTS}", *of_events)
+    found["archive.events"] = _counts(kept, left)
+    letters = await _letters(connection, subject)
+    gone = await connection.execute("DELETE FROM archive.dead_letters WHERE id = ANY($1)", letters)
+    found["archive.dead_letters"] = _counts(gone, len(await _letters(connection, subject)))
+    for table, condition in _BY_SERIES.items():
+        # In the canonical name of a series values are percent-encoded.
+        values = [
+            quote(each.value, safe=" ") if "series_key" in condition else each.value
+            for each in subject.series
+        ]
+        given = (
+            [each.kpi for each in subject.series],
+            [each.dimension for each in subject.series],
+            values,
+            subject.upto,
+        )
+        gone = await connection.execute(
+            f"DELETE FROM archive.{table} t USING {_SUBJECT} WHERE {condition}", *given
+        )
+        left = await connection.fetchval(
+            f"SELECT count(*) FROM archive.{table} t, {_SUBJECT} WHERE {condition}", *given
+        )
+        found[f"archive.{table}"] = _counts(gone, left)
+    results = {"rows": found, "source": subject.source, "ordered_at": subject.ordered_at.isoformat()}
+    await connection.execute(
+        "UPDATE archive.erasures SET body = NULL, results = $2 WHERE id = $1", subject.id, results
+    )
+    return found
+
+
+async def _letters(connection: Connection, subject: ErasureSubject) -> list[str]:
+    """Ids of the source's dead letters from before the order that name the subject."""
+    query = (
+        "SELECT id, payload, error, reason, value, headers::text AS headers FROM archive.dead_letters"
+        " WHERE source = $1 AND first_seen <= $2"
+    )
+    return [
+        row["id"]
+        async for row in connection.cursor(query, subject.source, subject.ordered_at, prefetch=1_000)
+        if mentions(
+            row["payload"] or b"", (row["error"], row["reason"], row["value"], row["headers"]), subject.field,
+            subject.value,
+        )
+    ]  # fmt: skip
+
+
+def _counts(done: str, left: int | None) -> list[int]:
+    """Rows before, deleted, after; `done`: the command's tag."""
+    deleted = int(done.rpartition(" ")[2])
+    return [deleted + (left or 0), deleted, left or 0]

@@ -16,6 +16,7 @@ from services.detector.api import routes
 from services.detector.handlers.cluster import Cluster
 from services.detector.handlers.combine import Combine
 from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.erasures import Erasures
 from services.detector.handlers.flink import Jobs
 from services.detector.handlers.merge import Merge
 from services.detector.handlers.publishing import Publisher
@@ -24,6 +25,13 @@ from services.detector.handlers.signals import Signals
 from services.detector.handlers.sizes import Sizes
 from services.detector.handlers.versions import Versions
 from services.detector.settings import Settings
+
+
+def cluster_of(settings: Settings) -> Cluster | None:
+    """The Flink cluster, where there is one."""
+    return (
+        Cluster(settings.flink, settings.flink_gateway) if settings.flink and settings.flink_gateway else None
+    )
 
 
 async def main(settings: Settings) -> None:
@@ -35,10 +43,12 @@ async def main(settings: Settings) -> None:
     versions = Versions(settings, definitions)
     await versions.load()
     references = References(settings)
-    reading = Reading(definitions, Codecs(registry), references)
+    erasures = Erasures(settings)
+    await erasures.load()
+    reading = Reading(definitions, Codecs(registry), references, erasures)
 
     publisher = Publisher(schema_id)
-    merge = Merge(settings, definitions, publisher)
+    merge = Merge(settings, definitions, publisher, erasures)
     combining = TransactionalLoop(
         settings, "detector.combine", Combine(settings, definitions, reading, publisher),
         health.part("combine"), pause_seconds=settings.pause_seconds,
@@ -46,16 +56,13 @@ async def main(settings: Settings) -> None:
     merging = TransactionalLoop(
         settings, "detector.merge", merge, health.part("merge"), pause_seconds=settings.pause_seconds
     )
-    signals = Signals(settings, definitions, Codecs(registry, OBSERVATION_SCHEMA))
+    signals = Signals(settings, definitions, Codecs(registry, OBSERVATION_SCHEMA), erasures)
     judging = TransactionalLoop(
         settings, "detector.signals", signals, health.part("signals"), pause_seconds=settings.pause_seconds
     )
     merging.follow([PARTIALS.name])
     sizes = Sizes(merge)
-    cluster = (
-        Cluster(settings.flink, settings.flink_gateway) if settings.flink and settings.flink_gateway else None
-    )
-    jobs = Jobs(settings, follower.catalog, cluster, leads=lambda: 0 in merge.partitions)
+    jobs = Jobs(settings, follower.catalog, cluster_of(settings), leads=lambda: 0 in merge.partitions)
 
     async def listen() -> None:
         """Combine the sources that have KPIs, as soon as the catalog says so."""
@@ -84,6 +91,7 @@ async def main(settings: Settings) -> None:
     loops = {
         "catalog": follower.run,
         "versions": versions.run,
+        "erasures": erasures.run,
         "combine": combine,
         "merge": partial(after_catalog, merging),
         "signals": partial(after_catalog, judging),

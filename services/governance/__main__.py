@@ -14,6 +14,7 @@ from libs.common.stream import StoredLoop
 from libs.common.topics import AUDIT, DISPOSALS, used_by
 from services.governance.api import routes
 from services.governance.handlers.audit import Anchors, AuditKeeper
+from services.governance.handlers.erasure import Erasure
 from services.governance.handlers.retention import Retention
 from services.governance.settings import Settings
 
@@ -26,6 +27,7 @@ async def main(settings: Settings) -> None:
     follower = Follower(settings, health.part("catalog"))
     anchors = Anchors(connections, settings.anchors, settings.anchor_seconds)
     retention = Retention(connections, follower.catalog, settings.retention_seconds)
+    erasure = Erasure(settings, connections, follower.catalog)
     chain = StoredLoop(settings, "governance.audit", connections, AuditKeeper().keep, health.part("audit"))
     receipts = StoredLoop(
         settings, "governance.disposals", connections, retention.keep, health.part("disposals")
@@ -43,10 +45,11 @@ async def main(settings: Settings) -> None:
         "disposals": receipts.run,
         "anchors": anchors.run,
         "retention": retain,
+        "erasure": erasure.run,
         "outbox": Publisher(settings, "governance", connections, health.part("outbox")).run,
     }
     try:
-        await serve(settings, application("governance", health, routes(anchors, retention)), loops)
+        await serve(settings, application("governance", health, routes(anchors, retention, erasure)), loops)
     finally:
         await connections.close()
 

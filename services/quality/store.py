@@ -1,6 +1,6 @@
 """The SQL of quality. Every function runs in the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -211,10 +211,20 @@ async def begins(pool: asyncpg.Pool, source: str) -> dict[int, int]:
     """Partition → offset before which the archive's events were disposed of, if any were."""
     rows = await pool.fetch(
         'SELECT partition, min("offset") AS first FROM read.events WHERE source = $1 AND EXISTS (SELECT 1'
-        " FROM read.receipts WHERE source = $1 AND state = 'done' AND rows_deleted > 0) GROUP BY 1",
+        " FROM read.receipts WHERE source = $1 AND state = 'done' AND rows_deleted > 0 AND erasure IS NULL) GROUP BY 1",
         source,
     )
     return {row["partition"]: row["first"] for row in rows}
+
+
+async def erased(pool: asyncpg.Pool, source: str, start: datetime, stop: datetime) -> list[Mapping[str, Any]]:
+    """Places and times of events of a stretch of time that were erased with their subject."""
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        'SELECT partition, "offset", event_time FROM read.erased_events WHERE source = $1 AND event_time >= $2'
+        " AND event_time < $3",
+        source, start, stop,
+    )  # fmt: skip
+    return rows
 
 
 async def arrived_before(

@@ -19,8 +19,16 @@ SHARED = {
     "libs.common.stream.StoredLoop": {topics.DEAD},
 }
 """What a service reads or writes through a part of the library that it uses."""
-NAMED_ONLY = {"strategy": {topics.EVENTS, topics.REFERENCE}, "gateway": {topics.EVENTS}}
-"""Strategy registers their schemas, the gateway shows the versions: both name a subject and touch no topic."""
+NAMED_ONLY = {
+    "strategy": {topics.EVENTS, topics.REFERENCE},
+    "gateway": {topics.EVENTS},
+    "governance": {
+        topics.EVENTS, topics.OBSERVATIONS, topics.EXPECTATIONS, topics.SIGNALS, topics.LATE, topics.PARTIALS,
+        topics.STATE, topics.MODELS,
+    },
+}  # fmt: skip
+"""Strategy registers their schemas, the gateway shows the versions: both name a subject and touch no topic. Governance
+says in a receipt by when their records are gone."""
 
 
 def imports(service: str) -> set[str]:

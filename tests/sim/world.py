@@ -23,6 +23,7 @@ from libs.common.stream import TransactionalLoop
 from libs.common.topics import EVENTS, INPUTS, PARTIALS, used_by
 from services.detector.handlers.combine import Combine, Progress
 from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.erasures import Erasures
 from services.detector.handlers.merge import Merge
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
@@ -219,13 +220,13 @@ class Machine:
     async def _process(self) -> None:
         """What `services.detector.__main__` builds, without HTTP and without signals."""
         settings, definitions = settings_of(self.name), Definitions(Catalog())
-        publisher = Publisher(1)
-        reading = Reading(definitions, LaterCodecs(self.world), References(settings))
+        publisher, erasures = Publisher(1), Erasures(settings)
+        reading = Reading(definitions, LaterCodecs(self.world), References(settings), erasures)
         combine = Combine(settings, definitions, reading, publisher)
         combining, merging = (
             TransactionalLoop(settings, name, processor, Readiness(), tick_seconds=1.0, pause_seconds=0.1)
             for name, processor in (
-                ("detector.combine", combine), ("detector.merge", Merge(settings, definitions, publisher)),
+                ("detector.combine", combine), ("detector.merge", Merge(settings, definitions, publisher, erasures)),
             )
         )  # fmt: skip
         combining.follow([EVENTS.of(SOURCE)])

@@ -3,7 +3,13 @@
 from libs.common.events.action import ActionTaken
 from libs.common.events.catalog import CatalogEntry
 from libs.common.events.event import Event, Moment, Series
-from libs.common.events.governance import AuditEntry, DisposalChanged
+from libs.common.events.governance import (
+    AuditEntry,
+    DisposalChanged,
+    ErasedSeries,
+    ErasureOrdered,
+    ErasureSubject,
+)
 from libs.common.events.ingest import DeadLetter, LedgerEntry
 from libs.common.events.observation import (
     OBSERVATION_SCHEMA,
@@ -27,6 +33,9 @@ __all__ = [
     "Cause",
     "DeadLetter",
     "DisposalChanged",
+    "ErasedSeries",
+    "ErasureOrdered",
+    "ErasureSubject",
     "Event",
     "Expectation",
     "HealthChanged",

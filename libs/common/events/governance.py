@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.events.event import Event, Moment
 
@@ -44,3 +44,50 @@ class DisposalChanged(Event):
     reason: str = ""
     by: str
     recorded_at: Moment
+    erasure: str | None = None
+    """Of one subject's erasure: its id."""
+
+
+class ErasureOrdered(Event):
+    """One subject is to be erased, on `erasures`; without the value.
+
+    Whoever reads a source's past leaves out the subject's events before `upto`: those whose field, as text, has the
+    SHA-256 `digest` behind the `salt`. What comes from there on is a new fact.
+    """
+
+    id: str
+    source: str
+    field: str
+    pseudonym: str
+    salt: str
+    digest: str
+    upto: dict[str, int]
+    """Partition of the source's topic → its end when the erasure was ordered."""
+    by: str
+    ordered_at: Moment
+
+
+class ErasedSeries(BaseModel):
+    """The series of a KPI whose dimension has this value are the subject's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kpi: str
+    dimension: str
+    value: str
+
+
+class ErasureSubject(Event):
+    """Who is to be erased, in clear, on `erasures.subjects`; deleted when all stores have answered."""
+
+    id: str
+    source: str
+    field: str
+    value: str
+    series: list[ErasedSeries]
+    rounds: int
+    """Times that merge goes through its state: one more than KPIs over KPIs are deep."""
+    upto: dict[str, int]
+    stores: list[str]
+    """Those that are to answer on `disposals`, under `<id>/<store>`."""
+    ordered_at: Moment

@@ -16,6 +16,7 @@ from libs.common.events import (
     OBSERVATION_SCHEMA,
     DeadLetter,
     DisposalChanged,
+    ErasureSubject,
     Event,
     Expectation,
     LateEvents,
@@ -27,7 +28,17 @@ from libs.common.kafka import Record
 from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
 from libs.common.stream.stored import Connection
-from libs.common.topics import DEAD, DISPOSALS, EXPECTATIONS, LATE, LEDGER, REFERENCE, SIGNALS, VERSIONS
+from libs.common.topics import (
+    DEAD,
+    DISPOSALS,
+    EXPECTATIONS,
+    LATE,
+    LEDGER,
+    REFERENCE,
+    SIGNALS,
+    SUBJECTS,
+    VERSIONS,
+)
 from libs.common.wire import record as avro_record
 from services.archive import store
 from services.archive.handlers.rows import event_rows, reference_rows
@@ -128,6 +139,7 @@ class Keepers:
             SIGNALS.name: self._signals,
             DISPOSALS.name: self._disposals,
             VERSIONS.name: self._versions,
+            SUBJECTS.name: self._subjects,
         }
         return await keepers[tp.topic.removeprefix(self.settings.prefix)](connection, records)
 
@@ -202,10 +214,18 @@ class Keepers:
         await store.add_signals(connection, rows)
         return bad
 
+    async def _subjects(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        found, bad = parsed(ErasureSubject, records)
+        for _, subject in found:
+            await store.add_erasure(connection, subject.id, subject.model_dump(mode="json"))
+        return bad
+
     async def _disposals(self, connection: Connection, records: Sequence[Record]) -> Bad:
         """Carry out what was ordered; the answer is sent before the commit and is the same when sent again."""
         found, bad = parsed(DisposalChanged, records)
         for _, order in found:
+            if order.change == "done" and order.erasure is not None and order.by == "detector":
+                await store.note_answer(connection, order.erasure, order.store)
             if order.change != "ordered" or order.store != "archive.events":
                 continue
             now = clock.now()

@@ -1,6 +1,6 @@
 """What `detector.partials` carries: partial rows, watermarks and announcements, told apart by their headers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,8 +11,8 @@ from libs.common.topics import PARTIALS
 from services.detector.core.engine import Announcement, Mark, Ready, Rows
 from services.detector.handlers.statelog import from_bytes, to_bytes
 
-KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO, READY = (
-    "sx-kpis", "sx-source", "sx-partition", "sx-at", "sx-idle", "sx-live", "sx-upto", "sx-ready",
+KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO, READY, ERASED, ROUND = (
+    "sx-kpis", "sx-source", "sx-partition", "sx-at", "sx-idle", "sx-live", "sx-upto", "sx-ready", "sx-erased", "sx-round",
 )  # fmt: skip
 
 
@@ -49,6 +49,22 @@ def ready(kpi: str, partition: int) -> list[Output]:
     return _to_all(f"{kpi}/{partition}", headers)
 
 
+def erased(id: str, round: int, number: int) -> list[Output]:
+    """To every merge partition: a partition brings nothing of the subject of an erasure any more."""
+    headers: Headers = [
+        (ERASED, id.encode()), (ROUND, str(round).encode()), (PARTITION, str(number).encode()),
+    ]  # fmt: skip
+    return _to_all(id, headers)
+
+
+def erased_in(records: Sequence[Record]) -> Iterator[tuple[str, int, int]]:
+    """(erasure, round, who tells of it)."""
+    for record in records:
+        headers: dict[str, Any] = dict(record.headers)
+        if ERASED in headers:
+            yield headers[ERASED].decode(), int(headers[ROUND]), int(headers[PARTITION])
+
+
 def _to_all(key: str, headers: Headers) -> list[Output]:
     return [
         Output(PARTIALS.name, key.encode(), b"", headers, target) for target in range(PARTIALS.partitions)
@@ -73,6 +89,8 @@ def read(records: Sequence[Record]) -> tuple[list[Rows], list[Mark], list[Announ
         if record.value:
             kpis = tuple(headers[KPIS].decode().split(","))
             found[0].append(Rows(kpis, partition, from_bytes(record.value)))
+        elif ERASED in headers:
+            continue
         elif READY in headers:
             found[3].append(Ready(headers[KPIS].decode(), partition))
         elif LIVE in headers:

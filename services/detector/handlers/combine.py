@@ -22,6 +22,7 @@ from services.detector.core.definitions import CompiledKpi, newest
 from services.detector.core.windows import milliseconds
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.erasures import AGAIN_SECONDS
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
 from services.detector.settings import Settings
@@ -74,6 +75,8 @@ class Input:
     past: AIOKafkaConsumer | None = None
     """Reads the past for KPIs that are behind."""
     definitions: int = -1
+    told: dict[str, float] = field(default_factory=dict)
+    """Erasure → when (monotonic) merge was told last that nothing of its subject comes from here any more."""
 
 
 class Combine:
@@ -94,6 +97,7 @@ class Combine:
     async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
         self.client = client
         key, progress = self._key(tp), Progress()
+        await self.reading.erasures.load()
         async for records in read_all(self.settings, INPUTS.name):
             for record in records:
                 if record.key == key and record.value:
@@ -137,10 +141,26 @@ class Combine:
             return []
         before = deepcopy(state.progress), state.definitions
         try:
-            return await self._process(tp, source, state, records)
+            outputs = await self._process(tp, source, state, records)
         except TryLater:  # nothing of it is written: it is all done again
             state.progress, state.definitions = before
             raise
+        return [*outputs, *await self._erased(tp, source, state, records)]
+
+    async def _erased(
+        self, tp: TopicPartition, source: Source, state: Input, records: Sequence[Record]
+    ) -> list[Output]:
+        """Tell merge of erasures that this partition has passed: from now on it brings nothing of their subjects."""
+        outputs: list[Output] = []
+        for subject in self.reading.erasures.open_of(source.id):
+            assert self.client is not None
+            position = records[-1].offset + 1 if records else await self.client.position(tp)
+            now = clock.monotonic()
+            again = now - state.told.get(subject.id, -AGAIN_SECONDS) >= AGAIN_SECONDS
+            if again and position >= subject.upto.get(str(tp.partition), 0):
+                state.told[subject.id] = now
+                outputs += bus.erased(subject.id, 0, tp.partition)
+        return outputs
 
     async def _process(
         self, tp: TopicPartition, source: Source, state: Input, records: Sequence[Record]

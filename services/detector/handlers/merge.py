@@ -10,12 +10,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from libs.common import clock, telemetry
 from libs.common.errors import TryLater
 from libs.common.events import LateEvents, VersionReady
-from libs.common.kafka import Record, read_between
+from libs.common.kafka import Record, delete_before, read_between
 from libs.common.stream import Output, Outputs
 from libs.common.topics import LATE, PARTIALS, STATE, VERSIONS
 from services.detector.core.engine import CLOSED, INPUT, Emission, Engine
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.erasing import Erasing, carry_out, due, tell
+from services.detector.handlers.erasures import Erasures
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.statelog import Restored, StateLog, forget_before, restore
 from services.detector.settings import Settings
@@ -37,15 +39,21 @@ class Partition:
     late: dict[str, int] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     """Versions that this process has said to be caught up."""
+    erasing: Erasing = field(default_factory=Erasing)
     needless: int | None = None
     """Offset of the log before which a snapshot, once committed, makes all needless."""
+    taken_in: int | None = None
+    """Offset of the partials up to which a snapshot without a subject, once committed, makes all needless."""
 
 
 class Merge:
     """The processor of `detector.merge`."""
 
-    def __init__(self, settings: Settings, definitions: Definitions, publisher: Publisher) -> None:
+    def __init__(
+        self, settings: Settings, definitions: Definitions, publisher: Publisher, erasures: Erasures
+    ) -> None:
         self.settings, self.definitions, self.publisher = settings, definitions, publisher
+        self.erasures = erasures
         self.partitions: dict[int, Partition] = {}
         self.client: AIOKafkaConsumer | None = None
 
@@ -71,6 +79,7 @@ class Merge:
             engine,
             StateLog(tp.partition, found.last, found.steps[0].now if found.steps else None),
             self.definitions.version,
+            erasing=Erasing(dict((found.value or {}).get("erased", {}))),
         )
         self.partitions[tp.partition] = partition
         fields = {
@@ -128,8 +137,11 @@ class Merge:
             partition.engine.define(self.definitions.kpis)
         now = int(clock.now().timestamp() * 1000)
         emissions = partition.engine.step(rows, marks, announced, now, ready)
+        erased = self._erase(tp.partition, partition, records)
         outputs: list[Output | Outputs] = [*self._ready(tp.partition, partition)]
-        if not records and not emissions and not outputs:
+        settled = partition.needless is None and not erased
+        outputs += tell(self.erasures, tp.partition, partition.erasing, settled=settled)
+        if not records and not erased and not emissions and not outputs:
             return [*await self._snapshot(tp.partition, partition)] if partition.log.is_due(now) else []
         over = self.definitions.over
         for emission in emissions:
@@ -141,9 +153,19 @@ class Merge:
             outputs += self.publisher.passed(emission, over.get(emission.compiled.kpi.id, []), tp.partition)
         to = records[-1].offset + 1 if records else partition.log.last.to
         outputs.append(partition.log.step(to, now, sum(len(record.value or b"") for record in records)))
-        if partition.log.is_due(now):
+        if erased or partition.log.is_due(now):
             outputs += await self._snapshot(tp.partition, partition)
+        if erased:
+            partition.taken_in = to
         return outputs
+
+    def _erase(self, number: int, partition: Partition, records: Sequence[Record]) -> bool:
+        """A round of every erasure that is due; whether there was one. What it leaves is snapshot with this step."""
+        erasing, engine = partition.erasing, partition.engine
+        erasing.hear(records)
+        subjects = due(self.erasures, self.definitions.catalog, number, erasing, engine)
+        carry_out(subjects, erasing, engine)
+        return bool(subjects)
 
     def _ready(self, number: int, partition: Partition) -> Iterator[Output]:
         """Tell, once, of versions that have caught up: the other merge partitions, and who reads."""
@@ -176,13 +198,18 @@ class Merge:
         assert self.client is not None
         place = TopicPartition(self.settings.prefix + STATE.name, number)
         partition.needless = (await self.client.end_offsets([place]))[place]
-        return partition.log.snapshot(*partition.engine.snapshot())
+        value, frames = partition.engine.snapshot()
+        return partition.log.snapshot({**value, "erased": partition.erasing.counts}, frames)
 
     async def _trim(self, number: int, partition: Partition) -> None:
         """The snapshot of the step before is committed: delete what lies before it."""
         if partition.needless is not None:
             await forget_before(self.settings, number, partition.needless)
             partition.needless = None
+        if partition.taken_in is not None:
+            place = TopicPartition(self.settings.prefix + PARTIALS.name, number)
+            await delete_before(self.settings, place, partition.taken_in)
+            partition.taken_in = None
 
     def _late(self, partition: Partition, emission: Emission) -> Iterator[Output]:
         late, compiled, now = emission.late, emission.compiled, clock.now()

@@ -18,6 +18,7 @@ from libs.common.wire import DTYPES, INDEX
 from services.detector.core.definitions import CompiledKpi
 from services.detector.core.windows import milliseconds
 from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.erasures import Erasures
 
 Bad = list[tuple[int, BadMessage]]
 
@@ -25,8 +26,11 @@ Bad = list[tuple[int, BadMessage]]
 class Reading:
     """How events are read, whatever they are read for: the present, the past, a state that is made anew."""
 
-    def __init__(self, definitions: Definitions, codecs: Codecs, references: References) -> None:
+    def __init__(
+        self, definitions: Definitions, codecs: Codecs, references: References, erasures: Erasures
+    ) -> None:
         self.definitions, self.codecs, self.references = definitions, codecs, references
+        self.erasures = erasures
 
     async def events(
         self, source: Source, partition: int, records: Sequence[Record]
@@ -41,10 +45,11 @@ class Reading:
     async def timed(
         self, source: Source, partition: int, records: Sequence[Record]
     ) -> tuple[pl.DataFrame, Bad]:
-        """As `events`, but not judged."""
+        """As `events`, but not judged. Events of erased subjects from before their erasure are left out."""
         frame, bad = await self.codecs.columns(source, records), []
         if frame is None:
             frame, bad = await self._one_by_one(source, records)
+        frame = self.erasures.left(source.id, partition, frame)
         usable, timeless = timed(
             source, frame.with_columns(pl.lit(partition, dtype=pl.Int32).alias(PARTITION))
         )

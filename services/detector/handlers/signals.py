@@ -8,8 +8,8 @@ from dataclasses import asdict
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common import clock
-from libs.common.events import Observation
-from libs.common.kafka import Record, read_all
+from libs.common.events import ErasedSeries, Observation, parse_series_key
+from libs.common.kafka import Record, high_watermarks, read_all
 from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
 from libs.common.stream import Output
@@ -17,6 +17,7 @@ from libs.common.topics import EXPECTATIONS, MODELS, SIGNALS
 from libs.common.wire import record as avro_record
 from services.detector.core.signals import RuleOnKpi, SeriesState, observe, told, withdrawn
 from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.erasures import MODELS_STORE, STATE_STORE, Erasures, answer
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,20 @@ Models = dict[str, SeriesState]
 class Signals:
     """The processor of `detector.signals`."""
 
-    def __init__(self, settings: ServiceSettings, definitions: Definitions, codecs: Codecs) -> None:
+    def __init__(
+        self, settings: ServiceSettings, definitions: Definitions, codecs: Codecs, erasures: Erasures
+    ) -> None:
         self.settings, self.definitions, self.codecs = settings, definitions, codecs
+        self.erasures = erasures
+        self.client: AIOKafkaConsumer | None = None
+        self.until: dict[tuple[str, int], int] = {}
+        """(erasure, partition) → end of the values that were made before the subject was gone from merge."""
         self.models: dict[int, Models] = {}
         self.swept: dict[int, int] = {}
 
     async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
         """Restore the partition's models from their changelog."""
+        self.client = client
         models: Models = {}
         async for records in read_all(self.settings, MODELS.name, partitions=[tp.partition]):
             for record in records:
@@ -81,7 +89,29 @@ class Signals:
                     partition=tp.partition,
                 )
             )
-        return [*outputs, *self._sweep(tp.partition, models)]
+        return [*outputs, *self._sweep(tp.partition, models), *await self._erase(tp, models, records)]
+
+    async def _erase(self, tp: TopicPartition, models: Models, records: Sequence[Record]) -> list[Output]:
+        """Tombstones for an erased subject's models, when its last values were seen; and the end of its signals."""
+        outputs: list[Output] = []
+        store = f"{MODELS_STORE}/{tp.partition}"
+        for subject in list(self.erasures.subjects.values()):
+            waiting = self.erasures.open_stores(subject.id, (STATE_STORE, MODELS_STORE))
+            if store not in waiting or any(each.startswith(STATE_STORE) for each in waiting):
+                continue
+            place = subject.id, tp.partition
+            if place not in self.until:
+                self.until[place] = (await high_watermarks(self.settings, tp.topic))[tp.partition]
+            assert self.client is not None
+            position = records[-1].offset + 1 if records else await self.client.position(tp)
+            if position < self.until[place]:
+                continue
+            gone = named(models, subject.series)
+            for name in gone:
+                outputs += self._forget(tp.partition, models, name)
+            outputs.append(answer(subject, store, len(gone), len(gone)))
+        self.until = {place: end for place, end in self.until.items() if place[0] in self.erasures.subjects}
+        return outputs
 
     def _served(self, rule: RuleOnKpi) -> int:
         """The version whose signals are told; the rule's own where nothing is known, as of KPIs on Flink."""
@@ -112,6 +142,25 @@ class Signals:
         self.swept[number] = self.definitions.version
         gone = [name for name in models if self.definitions.is_gone(name.partition("/")[0])]
         for name in gone:
-            if (change := withdrawn(models.pop(name), clock.now())) is not None:
-                yield Output(SIGNALS.name, change.id.encode(), change.encode())
-            yield Output(MODELS.name, name.encode(), None, partition=number)
+            yield from self._forget(number, models, name)
+
+    def _forget(self, number: int, models: Models, name: str) -> Iterator[Output]:
+        """A tombstone for one model, and the end of its signal."""
+        if (change := withdrawn(models.pop(name), clock.now())) is not None:
+            yield Output(SIGNALS.name, change.id.encode(), change.encode())
+        yield Output(MODELS.name, name.encode(), None, partition=number)
+
+
+def named(models: Models, series: Sequence[ErasedSeries]) -> list[str]:
+    """The models (`kpi@version/rule|series_key`) of an erased subject."""
+    given: dict[str, list[ErasedSeries]] = {}
+    for each in series:
+        given.setdefault(each.kpi, []).append(each)
+    return [
+        name
+        for name in models
+        if any(
+            parse_series_key(name.partition("|")[2]).get(each.dimension) == each.value
+            for each in given.get(name.partition("@")[0], ())
+        )
+    ]

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -107,12 +107,16 @@ async def explained_events(
         members, found = _counted(made, row, read, cells)
         counted = None if made.obstacle else found
         page = [one for one in members if _place(one) > place][: limit + 1]
+    erased = 0
+    if counted is not None and counted.agrees is not True and counted.matched < row["count"]:
+        erased = await rows.erased(pool, asked, row["offsets"])
+        counted = replace(counted, agrees=None) if erased else counted
     explained = ExplainedEvents(
         source=made.source.id,
         matched=counted.matched if counted else None,
         count=row["count"],
         agrees=counted.agrees if counted else None,
-        note=_note(made, counted, most),
+        note=_note(made, counted, most, erased),
         late=sum(one["count"] for one in late if one["window_start"] >= asked.start),
         outside=counted.outside if counted else None,
         scanned=most if read is None else len(read),
@@ -173,13 +177,15 @@ async def _beyond(
     return found[:limit]
 
 
-def _note(made: Made, counted: Counted | None, most: int) -> str | None:
+def _note(made: Made, counted: Counted | None, most: int, erased: int) -> str | None:
     if made.obstacle:
         return (
             f"{made.obstacle}: all events of the window in the ranges are shown, and were not counted again"
         )
     if counted is None:
         return f"more than {most:,} events: they can be looked through, but were not counted again"
+    if erased:
+        return f"{erased} events of the window in its ranges were erased with their subject: the number counts them still"
     if counted.agrees is None:
         return "not every event of the number is in the archive: some are on their way, or were disposed of"
     return None

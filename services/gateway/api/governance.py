@@ -13,6 +13,8 @@ from services.gateway.api.models.governance import (
     AuditPage,
     ChainVerdict,
     Difference,
+    ErasureBody,
+    ErasureItem,
     IncidentBody,
     IncidentItem,
     IncidentPage,
@@ -28,6 +30,7 @@ from services.gateway.api.paging import PageToken, SmallLimit, cut
 from services.gateway.api.positions import present_position
 from services.gateway.api.problems import RESPONSES
 from services.gateway.api.sources import IdempotencyKey
+from services.gateway.core.masking import conceal
 from services.gateway.store import governance as rows
 
 router = APIRouter(prefix="/v1", responses=RESPONSES)
@@ -166,3 +169,29 @@ async def run_retention(
         asker, request, key, ("steward",), action="run retention", resource="retention", run=run,
         details={"dry_run": body.dry_run},
     )  # fmt: skip
+
+
+@router.post("/erasures", tags=["retention"], response_model=Outcome, status_code=202)
+async def erase_subject(
+    body: ErasureBody, request: Request, asker: SignedIn, key: IdempotencyKey = None
+) -> Response:
+    """Erase one subject from every store, with a receipt for each (permission: steward).
+
+    `GET /v1/erasures/{id}` shows how far it is. An event of the subject that comes after the order is a new fact.
+    """
+    pseudonym = str(conceal("pseudonym", asker.desk.secret, body.field, body.value))
+    reason = body.reason.replace(body.value, pseudonym)
+    order = {**body.model_dump(), "pseudonym": pseudonym, "reason": reason}
+    return await written(
+        asker, request, key, ("steward",), action="erase subject", resource=f"sources/{body.source}",
+        run=lambda: forward(asker, "governance", "/v1/erasures", order),
+        details={"subject_field": body.field, "pseudonym": pseudonym, "reason": reason, "dry_run": body.dry_run},
+        status=202,
+    )  # fmt: skip
+
+
+@router.get("/erasures/{erasure}", tags=["retention"])
+async def show_erasure(erasure: str, asker: SignedIn) -> ErasureItem:
+    """One erasure, with what each store has answered (permission: audit or steward)."""
+    asker.require("audit", "steward")
+    return ErasureItem.model_validate(await call(asker, "governance", "GET", f"/v1/erasures/{erasure}"))

@@ -65,7 +65,8 @@ async def receipts(
     ordered = datetime.fromisoformat(after[0]) if after else None
     rows: list[Mapping[str, Any]] = await pool.fetch(
         """
-        select id, policy, store, source, before, rows_before, rows_deleted, rows_after, state, by, ordered_at, done_at
+        select id, policy, store, source, before, rows_before, rows_deleted, rows_after, state, by, ordered_at, done_at,
+               erasure, gone_by, note
           from read.receipts
          where ($1::text is null or source = $1) and ($2::timestamptz is null or (ordered_at, id) < ($2, $3))
          order by ordered_at desc, id desc limit $4

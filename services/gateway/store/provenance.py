@@ -85,6 +85,27 @@ async def late(pool: asyncpg.Pool, observation: Mapping[str, Any]) -> list[Mappi
     return rows
 
 
+async def erased(pool: asyncpg.Pool, asked: Asked, spans: Sequence[Mapping[str, int]]) -> int:
+    """How many events of the window and the offset ranges were erased with their subject."""
+    return int(
+        await pool.fetchval(
+            """
+            select count(*) from read.erased_events e
+             where e.source = $1 and e.event_time >= $2 and (e.event_time < $3 or e.event_time = $2) and exists (
+               select from unnest($4::int[], $5::bigint[], $6::bigint[]) as span(partition, first, last)
+                where span.partition = e.partition and e."offset" between span.first and span.last
+             )
+            """,
+            asked.source,
+            asked.start,
+            asked.end,
+            [span["partition"] for span in spans],
+            [span["first"] for span in spans],
+            [span["last"] for span in spans],
+        )
+    )
+
+
 async def rule_results(
     pool: asyncpg.Pool, sources: Sequence[str], start: datetime, end: datetime
 ) -> dict[str, tuple[int, int]]:

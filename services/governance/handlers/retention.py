@@ -89,6 +89,6 @@ class Retention:
             if found.change != "ordered":
                 await store.close_receipt(
                     connection, found.id, found.change, found.rows_before, found.rows_deleted, found.rows_after,
-                    found.recorded_at,
+                    found.recorded_at, found.reason,
                 )  # fmt: skip
         return bad

@@ -9,6 +9,7 @@ is told. Windows whose events were disposed of since, or came before what a new 
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -189,7 +190,8 @@ class Parity:
     async def _gone(
         self, kpi: Kpi, version: int, found: list[Difference], members: dict[Key, list[dict[str, int]]]
     ) -> set[Key]:
-        """Windows whose events are not all in the archive any more, or came before what this version could read."""
+        """Windows whose events are not all in the archive any more (disposed of, or erased with their subject), or came
+        before what this version could read."""
         assert kpi.source is not None
         assert EVENTS.retention is not None
         kept = await store.begins(self.pool, kpi.source)
@@ -201,6 +203,13 @@ class Parity:
             for row in rows
             if any(each["first"] < kept.get(each["partition"], 0) for each in row["offsets"])
         }
+        erased = await store.erased(
+            self.pool,
+            kpi.source,
+            moment(min(each.key[1] for each in found)),
+            moment(max(each.key[2] for each in found)),
+        )
+        spans = {(row["series_key"], _ms(row["window_start"])): row["offsets"] for row in rows}
         unread = await store.arrived_before(
             self.pool, kpi.id, version, kpi.source, EVENTS.retention,
             moment(min(each.key[1] for each in found)), moment(max(each.key[2] for each in found)),
@@ -209,6 +218,7 @@ class Parity:
             each.key
             for each in found
             if each.key[:2] in disposed
+            or holds(each.key, spans.get(each.key[:2], ()), erased)
             or any((event["partition"], event["offset"]) in unread for event in members.get(each.key, ()))
         }
 
@@ -231,6 +241,18 @@ class Parity:
             "published": found.published and {**asdict(found.published), "offsets": ranges},
             "batch": found.batch and {**asdict(found.batch), "events": members.get(found.key, [])[:SHOWN]},
         }  # fmt: skip
+
+
+def holds(key: Key, spans: Sequence[Mapping[str, int]], events: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one of the events lies in the window and in the offset ranges of its value."""
+    return any(
+        key[1] <= _ms(event["event_time"]) < key[2]
+        and any(
+            each["partition"] == event["partition"] and each["first"] <= event["offset"] <= each["last"]
+            for each in spans
+        )
+        for event in events
+    )
 
 
 def _batch(

@@ -214,10 +214,16 @@ class ReceiptItem(Answer):
     rows_before: int | None
     rows_deleted: int | None
     rows_after: int | None
-    state: Literal["ordered", "done", "refused"]
+    state: Literal["ordered", "done", "refused", "expires"]
+    """`expires`: nothing is taken out; all of it goes when its time is over."""
     by: str
     ordered_at: datetime | None
     done_at: datetime | None
+    erasure: str | None
+    """Of one subject's erasure: its id."""
+    gone_by: datetime | None
+    """Of what expires."""
+    note: str
 
 
 class ReceiptPage(Paged):
@@ -229,12 +235,73 @@ class ReceiptPage(Paged):
                 "id": "r1", "policy": "keep_a_year", "store": "archive.events", "source": "departures",
                 "before": "2025-11-24T00:00:00Z", "rows_before": 1000, "rows_deleted": 40, "rows_after": 960,
                 "state": "done", "by": "governance", "ordered_at": "2026-11-24T10:00:00Z",
-                "done_at": "2026-11-24T10:00:02Z",
+                "done_at": "2026-11-24T10:00:02Z", "erasure": None, "gone_by": None, "note": "",
             }
         ],
         next_page_token=None,
         as_of="2026-11-24T10:00:10Z",
     )  # fmt: skip
+
+
+class ErasureBody(Answer):
+    """One subject: the value of a field that is classified personal or sensitive."""
+
+    source: str
+    field: str
+    value: str = Field(min_length=1, max_length=1_000)
+    """As text. It is kept nowhere in clear once all stores have answered; receipts and audit have its pseudonym."""
+    reason: str = Field(min_length=1, max_length=2_000)
+    dry_run: bool = False
+    """True only counts what would go."""
+
+    model_config = example(
+        source="departures", field="tailnum", value="N14228", reason="request 2026-118", dry_run=False
+    )
+
+
+class ErasureLine(Answer):
+    """What one store has answered."""
+
+    store: str
+    state: Literal["ordered", "done", "refused", "expires"]
+    rows_before: int | None
+    rows_deleted: int | None
+    rows_after: int | None
+    gone_by: datetime | None
+    done_at: datetime | None
+    note: str
+
+
+_ERASURE = {
+    "id": "e7c2", "source": "departures", "field": "tailnum", "pseudonym": "~3f9a01bc22de", "reason": "request 2026-118",
+    "by": "stew", "ordered_at": "2026-11-24T10:00:00Z", "done_at": "2026-11-24T10:00:09Z", "state": "done",
+    "unclear": [],
+    "lines": [
+        {
+            "store": "archive.events", "state": "done", "rows_before": 12, "rows_deleted": 12, "rows_after": 0,
+            "gone_by": None, "done_at": "2026-11-24T10:00:07Z", "note": "",
+        }
+    ],
+}  # fmt: skip
+
+
+class ErasureItem(Answer):
+    """The erasure of one subject, with the line of each store."""
+
+    id: str
+    source: str
+    field: str
+    pseudonym: str
+    reason: str
+    unclear: list[str]
+    """KPIs whose series may name the subject in a way that cannot be told from the field alone."""
+    by: str
+    ordered_at: datetime
+    done_at: datetime | None
+    state: Literal["in_progress", "done"]
+    lines: list[ErasureLine]
+
+    model_config = example(**_ERASURE)
 
 
 class RetentionBody(Answer):

@@ -1,0 +1,1 @@
+"""Decisions of the archive, as functions. No I/O and no clock."""

@@ -1,0 +1,129 @@
+"""Which subjects are to be erased, and which stores have answered: the topics of erasures, followed."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+
+import polars as pl
+from aiokafka import TopicPartition
+
+from libs.common import clock
+from libs.common.events import DisposalChanged, ErasureOrdered, ErasureSubject
+from libs.common.expressions import OFFSET
+from libs.common.kafka import Record, consumer, read_all
+from libs.common.settings import ServiceSettings
+from libs.common.stream import Output
+from libs.common.topics import DISPOSALS, ERASURES, SUBJECTS
+
+STATE_STORE, MODELS_STORE = "detector.state", "detector.models"
+AGAIN_SECONDS = 5.0
+"""As long as an erasure is open, what is told of it is told again: who was started anew has not heard it."""
+
+
+class Erasures:
+    """One of the detector's loops."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.orders: dict[str, list[ErasureOrdered]] = {}
+        """By source: for as long as the topic keeps them, which is longer than events are kept."""
+        self.subjects: dict[str, ErasureSubject] = {}
+        """Those that are open, by id."""
+        self.answered: dict[str, set[str]] = {}
+
+    async def load(self) -> None:
+        """Read the topics to their ends: before the past of any source is read."""
+        for topic in (ERASURES.name, SUBJECTS.name, DISPOSALS.name):
+            async for records in read_all(self.settings, topic):
+                for record in records:
+                    self._take(topic, record)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        client = consumer(self.settings)
+        await client.start()
+        try:
+            places = [
+                TopicPartition(self.settings.prefix + topic.name, 0)
+                for topic in (ERASURES, SUBJECTS, DISPOSALS)
+            ]
+            client.assign(places)
+            await client.seek_to_beginning(*places)
+            while not stopping.is_set():
+                for tp, records in (await client.getmany(*places, timeout_ms=500)).items():
+                    for record in records:
+                        self._take(tp.topic.removeprefix(self.settings.prefix), record)
+        finally:
+            await client.stop()
+
+    def _take(self, topic: str, record: Record) -> None:
+        value = record.value or b""
+        if topic == ERASURES.name:
+            self.put(ErasureOrdered.decode(value))
+        elif topic == SUBJECTS.name:
+            subject = ErasureSubject.decode(value)
+            self.subjects[subject.id] = subject
+            self._close(subject.id)
+        else:
+            found = DisposalChanged.decode(value)
+            if found.erasure is not None and found.change == "done":
+                self.answered.setdefault(found.erasure, set()).add(found.store)
+                self._close(found.erasure)
+
+    def put(self, order: ErasureOrdered) -> None:
+        known = self.orders.setdefault(order.source, [])
+        if all(each.id != order.id for each in known):
+            known.append(order)
+
+    def _close(self, id: str) -> None:
+        """The name of a subject is forgotten when nothing here waits for it."""
+        subject = self.subjects.get(id)
+        if subject is not None and not self.open_stores(id, (STATE_STORE, MODELS_STORE)):
+            del self.subjects[id]
+
+    def open_stores(self, id: str, kinds: Iterable[str] = (STATE_STORE,)) -> list[str]:
+        """The stores of these kinds that have not answered."""
+        subject = self.subjects.get(id)
+        stores = subject.stores if subject is not None else ()
+        answered = self.answered.get(id, ())
+        return [each for each in stores if each.partition("/")[0] in kinds and each not in answered]
+
+    def open_of(self, source: str) -> list[ErasureSubject]:
+        """Erasures of a source that merge still waits for."""
+        return [
+            each for each in self.subjects.values() if each.source == source and self.open_stores(each.id)
+        ]
+
+    def left(self, source: str, partition: int, events: pl.DataFrame) -> pl.DataFrame:
+        """The events of a partition without those of erased subjects from before their erasure."""
+        for order in self.orders.get(source, ()):
+            upto = order.upto.get(str(partition), 0)
+            if events.is_empty() or order.field not in events.columns:
+                continue
+            before = events[OFFSET] < upto
+            if not before.any():
+                continue
+            texts = events.filter(before)[order.field].cast(pl.String)
+            gone = [
+                text
+                for text in texts.unique().drop_nulls().to_list()
+                if digest(order.salt, text) == order.digest
+            ]
+            if gone:
+                subject = pl.col(order.field).cast(pl.String).is_in(gone).fill_null(False)
+                events = events.filter(~(subject & (pl.col(OFFSET) < upto)))
+        return events
+
+
+def digest(salt: str, text: str) -> str:
+    return hashlib.sha256(f"{salt}\0{text}".encode()).hexdigest()
+
+
+def answer(subject: ErasureSubject, store: str, found: int, deleted: int, reason: str = "") -> Output:
+    """What a store tells when a subject is gone from it."""
+    id = f"{subject.id}/{store}"
+    event = DisposalChanged.build(
+        id=id, change="done", policy="erasure", store=store, source=subject.source, before=subject.ordered_at,
+        rows_before=found, rows_deleted=deleted, rows_after=found - deleted, reason=reason, by="detector",
+        recorded_at=clock.now(), erasure=subject.id,
+    )  # fmt: skip
+    return Output(DISPOSALS.name, id.encode(), event.encode())
