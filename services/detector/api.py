@@ -34,7 +34,7 @@ def routes(merge: Merge, jobs: Jobs, sizes: Sizes) -> APIRouter:
 def _shown(
     name: str, state: MergeState, number: int, partition: Partition, growth: float | None
 ) -> dict[str, Any]:
-    engine, kpi = partition.engine, state.compiled
+    engine, kpi = partition.engine, partition.engine.kpis[name]
     at = engine.watermark(name)
     track = engine.tracks[name]
     marks = {str(place): each for place, each in sorted(track.watermark.marks.items())}

@@ -4,7 +4,7 @@ Of an input that is changed, values of two versions come for a while. Those of t
 when it is served; then they take the place of the old ones in every window that is still open.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -46,6 +46,7 @@ class Derived:
 
     def __init__(self, compiled: CompiledKpi) -> None:
         self.compiled = compiled
+        self.kpis = (compiled,)
         self.content = pl.DataFrame(schema=CONTENT)
         self.published = Published()
         self.emitted_to: int | None = None
@@ -140,6 +141,12 @@ class Derived:
                 *self.compiled.finals(),
             )
         )
+
+    def of(self, kpi: CompiledKpi, due: pl.DataFrame) -> pl.DataFrame:
+        return due
+
+    def only(self, kpis: Sequence[CompiledKpi]) -> "Derived":
+        return self
 
     # --- recovery ----------------------------------------------------------------------------------------
 

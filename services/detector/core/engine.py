@@ -12,10 +12,9 @@ import polars as pl
 
 from services.detector.core.definitions import CompiledKpi, newest, of
 from services.detector.core.derived import Derived
-from services.detector.core.merge import MergeState, Panes
 from services.detector.core.sessions import Sessions
+from services.detector.core.states import States
 from services.detector.core.watermarks import Watermark
-from services.detector.core.windows import Each, Session
 
 INPUT = "kpi:"
 """Before the id of a KPI: the name of its emitted values as a source of KPIs over it."""
@@ -71,6 +70,8 @@ class Emission:
     compiled: CompiledKpi
     late: pl.DataFrame
     due: pl.DataFrame
+    windows: pl.DataFrame
+    """What `due` was made of; the same frame for all KPIs that share a state."""
     watermark: int | None
     marks: tuple[int | None, ...]
     """Of the input partitions."""
@@ -86,20 +87,13 @@ class Track:
     live: set[int] = field(default_factory=set)
 
 
-def new_state(compiled: CompiledKpi) -> MergeState:
-    if compiled.source is None:
-        return Derived(compiled)
-    return Sessions(compiled) if isinstance(compiled.windows, Session) else Panes(compiled)
-
-
 class Engine:
     """`inputs`: merge partitions, which are what a KPI over KPIs has as input partitions."""
 
     def __init__(self, inputs: int) -> None:
         self.inputs = inputs
         self.kpis: dict[str, CompiledKpi] = {}
-        self.states: dict[str, MergeState] = {}
-        """Of KPIs with windows."""
+        self.states = States()
         self.tracks: dict[str, Track] = {}
         self.marks: dict[str, Watermark] = {}
         self.parked: dict[str, str] = {}
@@ -115,14 +109,15 @@ class Engine:
         begins = not self.tracks
         for name in self.tracks.keys() - kpis.keys():
             self._drop(name)
-        for name in sorted((kpis.keys() if begins else newest(kpis)) - self.tracks.keys()):
+        new = sorted((kpis.keys() if begins else newest(kpis)) - self.tracks.keys())
+        for name in new:
             compiled = self.kpis[name] = kpis[name]
             self.tracks[name] = Track(Watermark(compiled.source.partitions if compiled.source else 0))
-            if not isinstance(compiled.windows, Each):
-                self.states[name] = new_state(compiled)
+        self.states.begin(kpis[name] for name in new)
 
     def _drop(self, name: str) -> None:
-        for kept in (self.kpis, self.tracks, self.states, self.parked, self.ready):
+        self.states.leave(name)
+        for kept in (self.kpis, self.tracks, self.parked, self.ready):
             kept.pop(name, None)
 
     def step(
@@ -144,11 +139,7 @@ class Engine:
             if each.kpi in self.tracks:
                 self.ready.setdefault(each.kpi, set()).add(each.partition)
         self._serve()
-        return [
-            emission
-            for name in list(self.states)
-            if (emission := self._emit(name, late.get(name), before[name], now)) is not None
-        ]
+        return self._emit(late, before, now)
 
     def _add(self, rows: Iterable[Rows], watermarks: Mapping[str, int | None]) -> dict[str, pl.DataFrame]:
         late: dict[str, list[pl.DataFrame]] = {}
@@ -158,22 +149,30 @@ class Engine:
             batches.setdefault(each.kpis, []).append(frame)
         for kpis, frames in batches.items():
             frame = pl.concat(frames)
-            for name in kpis:
-                state = self.states.get(name)
-                if state is None or name in self.parked:
-                    continue
-                try:
-                    watermark = watermarks[name]
+            for watermark, names in self._by_watermark(kpis, watermarks).items():
+                for state, sharing in list(self.states.apart(names)):
+                    try:
+                        aside = state.add(frame, watermark)
+                    except pl.exceptions.PolarsError as error:
+                        self._park(sharing, error)
+                        continue
                     closed = None
                     if watermark is not None and not isinstance(state, Sessions):
-                        closed = watermark - state.compiled.lateness
-                    aside = state.add(frame, watermark)
-                    late.setdefault(name, []).append(
-                        aside.with_columns(pl.lit(closed, dtype=pl.Int64).alias(CLOSED))
-                    )
-                except pl.exceptions.PolarsError as error:
-                    self.park(name, error)
+                        closed = watermark - state.kpis[0].lateness
+                    aside = aside.with_columns(pl.lit(closed, dtype=pl.Int64).alias(CLOSED))
+                    for name in sharing:
+                        late.setdefault(name, []).append(aside)
         return {name: pl.concat(frames, how="diagonal") for name, frames in late.items()}
+
+    def _by_watermark(
+        self, names: Iterable[str], watermarks: Mapping[str, int | None]
+    ) -> dict[int | None, list[str]]:
+        """Those of these KPIs that have a state and are not parked."""
+        found: dict[int | None, list[str]] = {}
+        for name in names:
+            if name in self.states and name not in self.parked:
+                found.setdefault(watermarks[name], []).append(name)
+        return found
 
     def _mark(self, mark: Mark) -> None:
         watermark = self.marks.get(mark.source)
@@ -198,7 +197,7 @@ class Engine:
 
     def _watermark_after(self, name: str, marks: Sequence[Mark]) -> int | None:
         """What `watermark` would be with these marks."""
-        compiled = self.states[name].compiled
+        compiled = self.kpis[name]
         if compiled.source is not None:
             track = self.tracks[name]
             mine = [
@@ -278,14 +277,14 @@ class Engine:
         return None if None in times or not times else min(at for at in times if at is not None)
 
     def _inputs(self, name: str) -> list[Watermark | None] | None:
-        compiled = self.states[name].compiled
+        compiled = self.kpis[name]
         if compiled.source is not None:
             return None
         return [self.marks.get(f"{INPUT}{id}") for id in compiled.kpi.over.values()]
 
     def held_by(self, name: str) -> str | None:
         """The input that holds back a KPI over others."""
-        waiting = {id: self.marks.get(f"{INPUT}{id}") for id in self.states[name].compiled.kpi.over.values()}
+        waiting = {id: self.marks.get(f"{INPUT}{id}") for id in self.kpis[name].kpi.over.values()}
         times = {id: -(2**62) if each is None or each.at is None else each.at for id, each in waiting.items()}
         return min(times, key=lambda id: times[id], default=None)
 
@@ -300,38 +299,52 @@ class Engine:
             for number in range(each.partitions if each is not None else 1)
         )
 
-    def _emit(self, name: str, late: pl.DataFrame | None, before: int | None, now: int) -> Emission | None:
-        state = self.states[name]
-        if name in self.parked:
-            return None
-        at = self.watermark(name)
-        try:
-            due = state.emit(at, now)
-        except pl.exceptions.PolarsError as error:
-            self.park(name, error)
-            return None
-        moved = at != before
-        if due.is_empty() and not moved and (late is None or late.is_empty()):
-            return None
-        nothing = pl.DataFrame() if late is None else late
-        return Emission(state.compiled, nothing, due, at, self.marks_of(name), moved)
+    def _emit(
+        self, late: Mapping[str, pl.DataFrame], before: Mapping[str, int | None], now: int
+    ) -> list[Emission]:
+        found: dict[str, Emission] = {}
+        at = {name: self.watermark(name) for name in self.states}
+        for watermark, names in self._by_watermark(list(self.states), at).items():
+            for state, sharing in list(self.states.apart(names)):
+                try:
+                    due = state.emit(watermark, now)
+                except pl.exceptions.PolarsError as error:
+                    self._park(sharing, error)
+                    continue
+                for name in sharing:
+                    moved, aside = watermark != before[name], late.get(name, pl.DataFrame())
+                    if due.is_empty() and not moved and aside.is_empty():
+                        continue
+                    try:
+                        mine = state.of(self.kpis[name], due)
+                    except pl.exceptions.PolarsError as error:
+                        self._park([name], error)
+                        continue
+                    found[name] = Emission(
+                        self.kpis[name], aside, mine, due, watermark, self.marks_of(name), moved
+                    )
+        return [found[name] for name in self.states if name in found]
 
-    def park(self, name: str, error: Exception) -> None:
-        """Leave a KPI alone that cannot be computed; the others go on."""
-        self.parked[name] = str(error).splitlines()[0]
-        self.states[name] = new_state(self.states[name].compiled)
+    def _park(self, names: Iterable[str], error: Exception) -> None:
+        """Leave KPIs alone that cannot be computed; the others go on."""
+        for name in names:
+            self.parked[name] = str(error).splitlines()[0]
+            self.states.empty(name)
 
     # --- recovery ----------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[dict[str, Any], dict[tuple[str, str], pl.DataFrame]]:
         """Everything: a JSON value, and frames by KPI and name."""
         frames: dict[tuple[str, str], pl.DataFrame] = {}
-        kpis: dict[str, Any] = {}
-        for name, track in self.tracks.items():
-            state = self.states.get(name)
-            scalars, content = state.snapshot() if state is not None else ({}, {})
-            kpis[name] = {"state": scalars, "track": track.watermark.snapshot(), "live": sorted(track.live)}
-            frames |= {(name, part): frame for part, frame in content.items()}
+        kpis: dict[str, Any] = {
+            name: {"state": {}, "track": track.watermark.snapshot(), "live": sorted(track.live)}
+            for name, track in self.tracks.items()
+        }
+        for leader, names in self.states.leaders().items():
+            scalars, content = self.states[leader].snapshot()
+            for name in names:
+                kpis[name] |= {"state": scalars, "frames": leader}
+            frames |= {(leader, part): frame for part, frame in content.items()}
         marks = {source: each.snapshot() for source, each in self.marks.items()}
         ready = {name: sorted(numbers) for name, numbers in self.ready.items()}
         return {"kpis": kpis, "marks": marks, "parked": self.parked, "ready": ready}, frames
@@ -349,12 +362,16 @@ class Engine:
         self.parked = {name: text for name, text in value["parked"].items() if name in self.states}
         ready = value.get("ready", {})
         self.ready = {name: set(numbers) for name, numbers in ready.items() if name in self.tracks}
+        sharing: dict[str, list[str]] = {}
         for name, kept in value["kpis"].items():
             if name in self.tracks:
                 self.tracks[name] = Track(Watermark.resume(kept["track"]), set(kept["live"]))
             if name in self.states:
-                mine = {part: frame for (kpi, part), frame in frames.items() if kpi == name}
-                self.states[name].restore(kept["state"], mine)
+                sharing.setdefault(kept.get("frames", name), []).append(name)
+        for leader, names in sharing.items():
+            mine = {part: frame for (kpi, part), frame in frames.items() if kpi == leader}
+            state = self.states.together([self.kpis[name] for name in names])
+            state.restore(value["kpis"][names[0]]["state"], mine)
 
 
 def completeness(stops: pl.Series, marks: Sequence[int | None]) -> pl.Series:

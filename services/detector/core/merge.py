@@ -8,15 +8,15 @@ A state is a pure function of the steps it was given: partial rows, watermarks a
 rests on: a snapshot and the steps since give the same state again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import polars as pl
 
-from services.detector.core.definitions import CompiledKpi
+from services.detector.core.definitions import CompiledKpi, states_of
 from services.detector.core.published import KEYS, SCHEMA, Published
-from services.detector.core.rows import OFFSETS, Rows, values
+from services.detector.core.rows import OFFSETS, Rows, States, merged
 from services.detector.core.windows import Aligned, Calendar, blocks_of
 
 HIERARCHY_FROM = 8
@@ -27,20 +27,25 @@ Scalars = dict[str, int | None]
 
 
 class MergeState(Protocol):
-    """The state of one KPI in one merge partition."""
+    """The state of a KPI in one merge partition, or of several that are made of the same rows."""
 
-    compiled: CompiledKpi
+    @property
+    def kpis(self) -> tuple[CompiledKpi, ...]: ...
 
     def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
         """Take partial rows (`ROWS` and the states) in; returns those that are late, for all windows or for some."""
         ...
 
     def emit(self, watermark: int | None, now: int) -> pl.DataFrame:
-        """What is to be published at the moment `now` (ms), oldest windows first.
+        """What is to be published at the moment `now` (ms), oldest windows first; see `of`."""
+        ...
 
-        Columns: series_key, start, stop (ms), revision, status, count, assessed, suspect, worst, schema_ids, offsets
-        (structs of partition, first, last), value and measure:<name>.
-        """
+    def of(self, kpi: CompiledKpi, due: pl.DataFrame) -> pl.DataFrame:
+        """What of `emit` is to be published for one of the KPIs (`observations`)."""
+        ...
+
+    def only(self, kpis: Sequence[CompiledKpi]) -> "MergeState":
+        """The same for these KPIs alone."""
         ...
 
     def snapshot(self) -> tuple[Scalars, Snapshot]:
@@ -62,29 +67,37 @@ class MergeState(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes, for each of the KPIs."""
         ...
 
 
+WINDOW: dict[str, pl.DataType | type[pl.DataType]] = {
+    "series_key": pl.String, "start": pl.Int64, "stop": pl.Int64, "revision": pl.Int32, "status": pl.String,
+    "count": pl.Int64, "assessed": pl.Int64, "suspect": pl.Int64, "worst": pl.UInt8,
+    "schema_ids": pl.List(pl.Int64), "offsets": OFFSETS,
+}  # fmt: skip
+"""The columns of an emitted window, whatever the KPI: start and stop in ms, offsets as partition, first, last."""
+
+
 def observations(compiled: CompiledKpi) -> dict[str, pl.DataType | type[pl.DataType]]:
-    """The columns of what is emitted."""
-    return {
-        "series_key": pl.String, "start": pl.Int64, "stop": pl.Int64, "revision": pl.Int32, "status": pl.String,
-        "count": pl.Int64, "assessed": pl.Int64, "suspect": pl.Int64, "worst": pl.UInt8,
-        "schema_ids": pl.List(pl.Int64), "offsets": OFFSETS, "value": pl.Float64,
-        **{f"measure:{name}": pl.Float64 for name in compiled.measures},
-    }  # fmt: skip
+    """The columns of what is emitted for a KPI."""
+    measures = {f"measure:{name}": pl.Float64 for name in compiled.measures}
+    return {**WINDOW, "value": pl.Float64, **measures}
 
 
 class Panes:
-    """Tumbling, sliding and calendar windows: rows per pane, windows made of panes when they are due."""
+    """Tumbling, sliding and calendar windows: rows per pane, windows made of panes when they are due.
 
-    def __init__(self, compiled: CompiledKpi) -> None:
-        assert isinstance(compiled.windows, Aligned | Calendar)
-        self.compiled = compiled
-        self.windows = compiled.windows
-        self.content = Rows(compiled)
-        self.blocks = Blocks(compiled, self.windows) if _is_long(self.windows) else None
+    Of one KPI, or of several of the same shape, lateness and `early` that were given the same steps.
+    """
+
+    def __init__(self, *kpis: CompiledKpi) -> None:
+        assert isinstance(kpis[0].windows, Aligned | Calendar)
+        self.kpis = kpis
+        self.windows, self.lateness, self.early = kpis[0].windows, kpis[0].lateness, kpis[0].kpi.early_seconds
+        self.states = states_of(kpis)
+        self.content = Rows(self.states)
+        self.blocks = Blocks(self.states, self.windows) if _is_long(self.windows) else None
         self.published = Published()
         self.panes: set[int] = set()
         """Starts of the panes that have rows."""
@@ -100,18 +113,18 @@ class Panes:
         late = partials.clear()
         if watermark is not None:
             stops = self.windows.last_stop(partials["start"])
-            closed = stops + self.compiled.lateness <= watermark
+            closed = stops + self.lateness <= watermark
             if closed.any():
                 late, partials = partials.filter(closed), partials.filter(~closed)
             first = self.windows.first_stop(partials["start"])
-            late = late.vstack(partials.filter(first + self.compiled.lateness <= watermark))
+            late = late.vstack(partials.filter(first + self.lateness <= watermark))
         if partials.is_empty():
             return late
         self.content.add(partials)
         if self.blocks is not None:
             self.blocks.add(partials)
         self.panes.update(partials["start"].unique().to_list())
-        if self.compiled.kpi.early_seconds is not None:
+        if self.early is not None:
             self.changed.append(partials.select(KEYS))
         if self.emitted_to is not None and watermark is not None:
             self._note_revised(partials, watermark)
@@ -119,7 +132,7 @@ class Panes:
 
     def _note_revised(self, partials: pl.DataFrame, watermark: int) -> None:
         places, starts = self.windows.windows_of(
-            partials["start"], watermark - self.compiled.lateness, self.emitted_to
+            partials["start"], watermark - self.lateness, self.emitted_to
         )
         if len(starts):
             keys = partials["series_key"].gather(places)
@@ -139,13 +152,27 @@ class Panes:
                 if starts.size:
                     found.append(self._due(self._members(starts), "final"))
             self._forget(watermark)
-        early = self.compiled.kpi.early_seconds
+        early = self.early
         if self.changed and early is not None and now - self.early_at >= early * 1000:
             found += self._early()
             self.early_at = now
         if not found:
-            return pl.DataFrame(schema=observations(self.compiled))
+            return pl.DataFrame(schema=WINDOW)
         return pl.concat(found).sort("start", "series_key", maintain_order=True)
+
+    def of(self, kpi: CompiledKpi, due: pl.DataFrame) -> pl.DataFrame:
+        if due.is_empty():
+            return pl.DataFrame(schema=observations(kpi))
+        return due.select(*WINDOW, *kpi.finals())
+
+    def only(self, kpis: Sequence[CompiledKpi]) -> "Panes":
+        found = Panes(*kpis)
+        found.content = self.content.only(found.states)
+        found.blocks = self.blocks.only(found.states) if self.blocks is not None else None
+        found.published.windows = self.published.windows
+        found.panes, found.emitted_to, found.early_at = set(self.panes), self.emitted_to, self.early_at
+        found.revised, found.changed = list(self.revised), list(self.changed)
+        return found
 
     def _early(self) -> list[pl.DataFrame]:
         """Of each series that changed, the window in progress that ends first."""
@@ -179,15 +206,15 @@ class Panes:
         if pairs is not None:
             wanted = pairs.select("series_key", pl.col("start").alias("window"))
             members = members.join(wanted, on=["series_key", "window"], how="semi")
-        due = values(self.compiled, members).rename({"window": "start"})
+        due = merged(self.states, members).rename({"window": "start"})
         due = due.with_columns(
             self.windows.stop_of(due["start"]).alias("stop"), pl.lit(status).alias("status")
         )
-        return self.published.next(due).select(list(observations(self.compiled)))
+        return self.published.next(due).select(*WINDOW, *self.states)
 
     def _forget(self, watermark: int) -> None:
         """Drop the windows that take no more events, and the rows that no window needs."""
-        closed = watermark - self.compiled.lateness
+        closed = watermark - self.lateness
         panes = pl.Series(sorted(self.panes), dtype=pl.Int64)
         out = panes.filter(self.windows.last_stop(panes) <= closed)
         if len(out):
@@ -207,7 +234,7 @@ class Panes:
 
     def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None:
         self.emitted_to, self.early_at = scalars["emitted_to"], scalars["early_at"] or 0
-        self.content.merged = frames["rows"]
+        self.content.merged = frames["rows"].select(self.content.merged.columns)
         self.panes = set(frames["rows"]["start"].unique().to_list())
         self.published.windows = frames["published"]
         self.changed = [frames["changed"]] if frames["changed"].height else []
@@ -235,7 +262,7 @@ class Panes:
     @property
     def size(self) -> int:
         blocks = self.blocks.size if self.blocks is not None else 0
-        return self.content.size + blocks + int(self.published.windows.estimated_size())
+        return (self.content.size + blocks + int(self.published.windows.estimated_size())) // len(self.kpis)
 
 
 def least(times: pl.Series) -> int | None:
@@ -255,14 +282,21 @@ class Blocks:
     VLDB 2015.) It is derived from the panes, and is no part of a snapshot.
     """
 
-    def __init__(self, compiled: CompiledKpi, windows: Aligned | Calendar) -> None:
+    def __init__(self, states: States, windows: Aligned | Calendar) -> None:
         assert isinstance(windows, Aligned)
-        self.compiled, self.windows = compiled, windows
+        self.windows = windows
         levels = windows.panes.bit_length()
-        self.levels = [Rows(compiled) for _ in range(levels)]
+        self.levels = [Rows(states) for _ in range(levels)]
         """Level 0 is unused: the panes themselves."""
         self.built = [0] * levels
         """Number of the pane up to which the blocks of a level are made; 0: none yet."""
+
+    def only(self, states: States) -> "Blocks":
+        """The same with these states alone."""
+        found = Blocks(states, self.windows)
+        found.levels = [level.only(states) for level in self.levels]
+        found.built = list(self.built)
+        return found
 
     def _number(self, start: int) -> int:
         return (start - self.windows.offset) // self.windows.pane

@@ -5,7 +5,7 @@ record is its parts joined (Avro 1.12, Binary Encoding). A test holds the bytes 
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, repeat
@@ -114,35 +114,56 @@ def _numbers(lists: pl.Series) -> Iterator[bytes]:
 class Envelope:
     """What all records of one emission share."""
 
-    schema_id: int
     watermark: int | None
     recorded_at: int
     """ms."""
     traceparent: str | None
 
 
-def encode(
-    compiled: CompiledKpi, due: pl.DataFrame, completeness: pl.Series, envelope: Envelope
-) -> tuple[list[bytes], list[bytes]]:
-    """Keys and values of the rows of an emission (`merge.observations`)."""
-    kpi = compiled.kpi.id
-    head = struct.pack(">bI", 0, envelope.schema_id) + varint(1) + text(kpi) + varint(compiled.version)
+@dataclass(frozen=True)
+class Common:
+    """What the records of some windows are for whatever KPI: their series' names, and bytes around the value."""
+
+    series: list[str]
+    before: Sequence[bytes]
+    after: Sequence[bytes]
+
+
+def common(windows: pl.DataFrame, completeness: pl.Series, envelope: Envelope) -> Common:
+    """Of the rows of an emission (`merge.WINDOW`)."""
     watermark = _NULL if envelope.watermark is None else _SOME + varint(envelope.watermark)
     trace = _NULL if envelope.traceparent is None else _SOME + text(envelope.traceparent)
     statuses = {name: text(name) for name in ("provisional", "final", "retracted")}
     worst = [_NULL, *(_SOME + text(name) for name in SEVERITIES)]
-    names = compiled.measures
+    series = windows["series_key"].to_list()
+    before = _joined(
+        windows.height, map(_series, series), varints(windows["start"]), varints(windows["stop"])
+    )
+    after = _joined(
+        windows.height,
+        varints(windows["count"]), varints(windows["revision"]), map(statuses.__getitem__, windows["status"].to_list()),
+        watermark, _doubles(completeness), varints(windows["assessed"]), varints(windows["suspect"]),
+        map(worst.__getitem__, windows["worst"].fill_null(0).to_list()), _spans(windows["offsets"]),
+        _numbers(windows["schema_ids"]), varint(envelope.recorded_at) + trace,
+    )  # fmt: skip
+    return Common(series, before, after)
+
+
+def encode(
+    compiled: CompiledKpi, schema_id: int, due: pl.DataFrame, shared: Common
+) -> tuple[list[bytes], list[bytes]]:
+    """Keys and values of a KPI's rows (`merge.observations`). `schema_id`: of `OBSERVATION_SCHEMA` in the registry."""
+    kpi, names = compiled.kpi.id, compiled.measures
+    head = struct.pack(">bI", 0, schema_id) + varint(1) + text(kpi) + varint(compiled.version)
     measures: list[bytes | Column] = [varint(len(names)) if names else b""]
     for name in names:
         measures += [text(name), _doubles(due[f"measure:{name}"])]
-    series = due["series_key"].to_list()
-    parts: list[bytes | Column] = [
-        head, map(_series, series), varints(due["start"]), varints(due["stop"]), _doubles(due["value"]),
-        varints(due["count"]), varints(due["revision"]), map(statuses.__getitem__, due["status"].to_list()),
-        watermark, _doubles(completeness), varints(due["assessed"]), varints(due["suspect"]),
-        map(worst.__getitem__, due["worst"].fill_null(0).to_list()), _spans(due["offsets"]),
-        _numbers(due["schema_ids"]), varint(envelope.recorded_at) + trace, *measures, _END,
-    ]  # fmt: skip
-    columns = [repeat(part, due.height) if isinstance(part, bytes) else part for part in parts]
+    values = _joined(due.height, head, shared.before, _doubles(due["value"]), shared.after, *measures, _END)
     prefix = f"{kpi}|".encode()
-    return [prefix + key.encode() for key in series], list(map(b"".join, zip(*columns, strict=True)))
+    return [prefix + key.encode() for key in shared.series], values
+
+
+def _joined(height: int, *parts: bytes | Column) -> list[bytes]:
+    """The parts of each row, one after the other."""
+    columns = [repeat(part, height) if isinstance(part, bytes) else part for part in parts]
+    return list(map(b"".join, zip(*columns, strict=True)))

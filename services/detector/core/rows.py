@@ -1,8 +1,10 @@
 """Partial rows: the aggregates of a series, pane and input partition, as they came and as they were merged."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from services.detector.core.definitions import CompiledKpi
+from libs.common.expressions import Partial
 
 ROWS: dict[str, pl.DataType | type[pl.DataType]] = {
     "series_key": pl.String, "start": pl.Int64, "count": pl.Int64, "assessed": pl.Int64, "suspect": pl.Int64,
@@ -16,17 +18,21 @@ MERGE_FROM = 8_192
 """Rows not yet merged that are not worth merging."""
 
 
-def merging(compiled: CompiledKpi, rows: pl.DataFrame) -> list[pl.Expr]:
+States = Mapping[str, Partial]
+"""The columns of a KPI's state, or of several, by name."""
+
+
+def merging(states: States, rows: pl.DataFrame) -> list[pl.Expr]:
     """For a group-by over these partial rows: the partial row of all of them, but for its keys."""
-    return [pl.col("first").min(), pl.col("end").max(), *_combined(compiled, rows)]
+    return [pl.col("first").min(), pl.col("end").max(), *_combined(states, rows)]
 
 
-def _combined(compiled: CompiledKpi, rows: pl.DataFrame) -> list[pl.Expr]:
+def _combined(states: States, rows: pl.DataFrame) -> list[pl.Expr]:
     return [
         pl.col("count", "assessed", "suspect").sum(),
         pl.col("worst").max(),
         _schema_ids(rows["schema_ids"]),
-        *compiled.merge(),
+        *(partial.of_states() for partial in states.values()),
     ]
 
 
@@ -39,18 +45,17 @@ def _schema_ids(lists: pl.Series) -> pl.Expr:
     return pl.col("schema_ids").explode().unique().sort()
 
 
-def values(compiled: CompiledKpi, members: pl.DataFrame) -> pl.DataFrame:
-    """The merged value of each window: partial rows grouped by `series_key` and `window`.
+def merged(states: States, members: pl.DataFrame) -> pl.DataFrame:
+    """The merged state of each window: partial rows grouped by `series_key` and `window`.
 
-    Result: the keys, count, assessed, suspect, worst, schema_ids, offsets (a range per input partition), value and
-    the measures.
+    Result: the keys, count, assessed, suspect, worst, schema_ids, offsets (a range per input partition), the states.
     """
     keys = ["series_key", "window"]
-    parts = members.group_by(*keys, "partition").agg(merging(compiled, members)).sort("partition")
+    parts = members.group_by(*keys, "partition").agg(merging(states, members)).sort("partition")
     span = pl.struct("partition", "first", pl.col("end").alias("last")).alias("offsets")
-    merged = parts.group_by(keys).agg(span, *_combined(compiled, parts))  # in the order of the partitions
+    found = parts.group_by(keys).agg(span, *_combined(states, parts))  # in the order of the partitions
     names = ["count", "assessed", "suspect", "worst", "schema_ids", "offsets"]
-    return merged.select(*keys, *names, *compiled.finals())
+    return found.select(*keys, *names, *states)
 
 
 class Rows:
@@ -60,12 +65,21 @@ class Rows:
     life, however many batches come (O'Neil et al., The Log-Structured Merge-Tree, 1996).
     """
 
-    def __init__(self, compiled: CompiledKpi) -> None:
-        self.compiled = compiled
-        schema = {**ROWS, **{name: partial.dtype for name, partial in compiled.states.items()}}
+    def __init__(self, states: States) -> None:
+        self.states = states
+        schema = {**ROWS, **{name: partial.dtype for name, partial in states.items()}}
         self.merged = pl.DataFrame(schema=schema)
         self.fresh: list[pl.DataFrame] = []
         self.waiting = 0
+
+    def only(self, states: States) -> "Rows":
+        """The same with these states alone."""
+        found = Rows(states)
+        columns = found.merged.columns
+        found.merged = self.merged.select(columns)
+        found.fresh = [each.select(columns) for each in self.fresh]
+        found.waiting = self.waiting
+        return found
 
     def add(self, rows: pl.DataFrame) -> None:
         """Columns as in `merged`, in any order."""
@@ -78,7 +92,7 @@ class Rows:
         if self.fresh:
             rows = pl.concat([self.merged, *self.fresh])
             keys = ["series_key", "start", "partition"]
-            self.merged = rows.group_by(keys).agg(merging(self.compiled, rows)).select(self.merged.columns)
+            self.merged = rows.group_by(keys).agg(merging(self.states, rows)).select(self.merged.columns)
             self.fresh, self.waiting = [], 0
 
     def where(self, condition: pl.Expr) -> pl.DataFrame:

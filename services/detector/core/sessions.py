@@ -1,12 +1,12 @@
 """Merge, for sessions: windows whose bounds come of the events and move as more come."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from services.detector.core.definitions import CompiledKpi
 from services.detector.core.merge import Scalars, Snapshot, least, observations
-from services.detector.core.rows import ROWS, merging, values
+from services.detector.core.rows import ROWS, merged, merging
 from services.detector.core.windows import Session
 
 WINDOWS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -29,6 +29,7 @@ class Sessions:
     def __init__(self, compiled: CompiledKpi) -> None:
         assert isinstance(compiled.windows, Session)
         self.compiled, self.gap = compiled, compiled.windows.gap
+        self.kpis = (compiled,)
         states = {name: partial.dtype for name, partial in compiled.states.items()}
         schema = {**ROWS, "last": pl.Int64, **states, "session": pl.Int64}
         self.content = pl.DataFrame(schema=schema)
@@ -94,7 +95,11 @@ class Sessions:
     def _merged(self, rows: pl.DataFrame) -> pl.DataFrame:
         bounds = [pl.col("start").min(), pl.col("last").max()]
         keys = ["series_key", "session", "partition"]
-        return rows.group_by(keys).agg(*bounds, *merging(self.compiled, rows)).select(self.content.columns)
+        return (
+            rows.group_by(keys)
+            .agg(*bounds, *merging(self.compiled.states, rows))
+            .select(self.content.columns)
+        )
 
     def _note(self, hit: pl.Expr, sessions: pl.DataFrame) -> None:
         """Take the sessions of the series that were hit into the windows; note those that are no more."""
@@ -137,7 +142,8 @@ class Sessions:
         members = self.content.rename({"session": "window"}).join(
             due.select("series_key", pl.col("start").alias("window")), on=["series_key", "window"], how="semi"
         )
-        return values(self.compiled, members).rename({"window": "start"})
+        due = merged(self.compiled.states, members).rename({"window": "start"})
+        return due.with_columns(*self.compiled.finals())
 
     def _withdrawn(self) -> pl.DataFrame:
         """Sessions that another one took in: their own value no longer holds."""
@@ -170,6 +176,12 @@ class Sessions:
         last = pl.col("stop") == pl.col("stop").max().over("series_key")
         busy = pl.col("series_key").is_in(self.windows["series_key"].unique().implode())
         self.closed = self.closed.filter(recent | (last & busy))
+
+    def of(self, kpi: CompiledKpi, due: pl.DataFrame) -> pl.DataFrame:
+        return due
+
+    def only(self, kpis: Sequence[CompiledKpi]) -> "Sessions":
+        return self
 
     # --- recovery ----------------------------------------------------------------------------------------
 

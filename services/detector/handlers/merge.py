@@ -144,9 +144,8 @@ class Merge:
         if not records and not erased and not emissions and not outputs:
             return [*await self._snapshot(tp.partition, partition)] if partition.log.is_due(now) else []
         over = self.definitions.over
-        for emission in emissions:
-            if emission.due.height:
-                outputs.append(self.publisher.emission(emission))
+        for emission, written in self.publisher.emissions(emissions):
+            outputs += written
             outputs += self.publisher.onward(emission, over.get(emission.compiled.kpi.id, []), tp.partition)
             outputs += self._late(partition, emission)
         for emission in emissions:

@@ -1,6 +1,6 @@
 """Emitted values → records of `kpi.observations`, and what KPIs over them are to know."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -14,7 +14,7 @@ from services.detector.core.definitions import CompiledKpi
 from services.detector.core.derived import contributions
 from services.detector.core.engine import INPUT, Emission, completeness
 from services.detector.core.merge import observations
-from services.detector.core.publish import Envelope, encode
+from services.detector.core.publish import Common, Envelope, common, encode
 from services.detector.handlers import bus
 
 
@@ -24,10 +24,18 @@ class Publisher:
     def __init__(self, schema_id: int) -> None:
         self.schema_id = schema_id
 
-    def emission(self, emission: Emission) -> Outputs:
-        """The records of one step's values of a KPI."""
-        shares = completeness(emission.due["stop"], emission.marks)
-        return self._records(emission.compiled, emission.due, shares, emission.watermark)
+    def emissions(self, emissions: Sequence[Emission]) -> Iterator[tuple[Emission, list[Outputs]]]:
+        """Each with the records of its values; what KPIs that share a state have in common is written once."""
+        known: dict[tuple[object, ...], Common] = {}
+        for each in emissions:
+            if each.due.is_empty():
+                yield each, []
+                continue
+            place = id(each.windows), each.watermark, each.marks
+            if place not in known:
+                shares = completeness(each.windows["stop"], each.marks)
+                known[place] = common(each.windows, shares, _envelope(each.watermark))
+            yield each, [self._records(each.compiled, each.due, known[place])]
 
     def single(self, compiled: CompiledKpi, events: pl.DataFrame) -> Outputs:
         """A record for each event of a KPI that has no windows: its window is the millisecond [t, t + 1).
@@ -51,15 +59,11 @@ class Publisher:
             ).alias("offsets"),
             pl.when(number.is_finite()).then(number).alias("value"),
         ).select(list(observations(compiled)))
-        return self._records(compiled, due, pl.Series([1.0] * due.height), None)
+        shares = pl.Series([1.0] * due.height, dtype=pl.Float64)
+        return self._records(compiled, due, common(due, shares, _envelope(None)))
 
-    def _records(
-        self, compiled: CompiledKpi, due: pl.DataFrame, shares: pl.Series, watermark: int | None
-    ) -> Outputs:
-        trace = dict(telemetry.inject()).get("traceparent")
-        now = int(clock.now().timestamp() * 1000)
-        envelope = Envelope(self.schema_id, watermark, now, trace.decode() if trace else None)
-        return Outputs(OBSERVATIONS.name, *encode(compiled, due, shares, envelope))
+    def _records(self, compiled: CompiledKpi, due: pl.DataFrame, shared: Common) -> Outputs:
+        return Outputs(OBSERVATIONS.name, *encode(compiled, self.schema_id, due, shared))
 
     def onward(self, emission: Emission, over: list[CompiledKpi], number: int) -> Iterator[Output]:
         """To KPIs over this one: its final values. After those of all versions goes how far it has got."""
@@ -76,6 +80,11 @@ class Publisher:
             return []
         source = f"{INPUT}{emission.compiled.kpi.id}"
         return bus.marks(source, number, emission.watermark, idle=False, upto=0)
+
+
+def _envelope(watermark: int | None) -> Envelope:
+    trace = dict(telemetry.inject()).get("traceparent")
+    return Envelope(watermark, int(clock.now().timestamp() * 1000), trace.decode() if trace else None)
 
 
 def _keys(compiled: CompiledKpi, members: pl.Series) -> pl.Series:

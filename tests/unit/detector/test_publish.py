@@ -12,7 +12,7 @@ from libs.common.events import OBSERVATION_SCHEMA, Observation, parse_series_key
 from libs.common.wire import Codec, split
 from services.detector.core.definitions import compile_kpi
 from services.detector.core.merge import observations
-from services.detector.core.publish import Envelope, encode, varint
+from services.detector.core.publish import Envelope, common, encode, varint
 
 KPI = Kpi.model_validate(
     {
@@ -45,7 +45,8 @@ def test_the_bytes_are_those_of_fastavro(
 ) -> None:
     due = pl.DataFrame(rows, schema=observations(COMPILED))
     shares = pl.Series([0.5] * len(rows), dtype=pl.Float64)
-    keys, values = encode(COMPILED, due, shares, Envelope(7, watermark, 1_700_000_000_000, trace))
+    shared = common(due, shares, Envelope(watermark, 1_700_000_000_000, trace))
+    keys, values = encode(COMPILED, 7, due, shared)
     assert keys == [f"k|{row['series_key']}".encode() for row in rows]
     for row, value in zip(rows, values, strict=True):
         schema_id, body = split(value)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from libs.common.events import parse_series_key
 from services.detector.core.combine import partials
-from services.detector.core.engine import new_state
+from services.detector.core.states import States
 from services.detector.core.watermarks import Watermark
 from services.gateway.core.provenance import Found, compare, frame_of, in_ranges, late_in, taken
 from tests.unit.detector.test_engine import MINUTE, PARTITIONS, WINDOWS, Event, frame, kpi
@@ -36,7 +36,8 @@ class History:
 
     def __init__(self, window: dict[str, str]) -> None:
         self.compiled = kpi(window, lateness="3m")
-        self.state, self.watermark, self.now = new_state(self.compiled), Watermark(PARTITIONS), 0
+        self.state = States().together([self.compiled])
+        self.watermark, self.now = Watermark(PARTITIONS), 0
         self.events: dict[tuple[int, int], Event] = {}
         self.revisions: list[dict[str, Any]] = []
         self.late: list[dict[str, Any]] = []
@@ -62,7 +63,8 @@ class History:
             times = [event.minute for event in events if event.partition == partition]
             self.watermark.advance(partition, max(times) * MINUTE if times else None, False)
         self.now += 2_000 if provisional else 0
-        self.revisions += self.state.emit(self.watermark.at, self.now).to_dicts()
+        due = self.state.emit(self.watermark.at, self.now)
+        self.revisions += self.state.of(self.compiled, due).to_dicts()
 
     def feed_in_batches(self, events: list[Event], data: st.DataObject) -> None:
         """All of them, in batches and with values in progress as drawn, to the end."""
