@@ -10,7 +10,7 @@ from urllib.parse import quote
 import polars as pl
 
 from libs.common.events import ErasedSeries
-from services.detector.core.engine import Engine, new_state
+from services.detector.core.engine import Engine
 from services.detector.core.merge import Snapshot
 
 
@@ -27,11 +27,8 @@ def names(column: str, series: Sequence[ErasedSeries]) -> pl.Expr:
 def concerned(engine: Engine, series: Sequence[ErasedSeries]) -> list[str]:
     """The KPIs (`id@version`) whose state may name the subject: its series, or those of an input."""
     ids = {each.kpi for each in series}
-    return [
-        name
-        for name, state in engine.states.items()
-        if state.compiled.kpi.id in ids or ids & set(state.compiled.kpi.over.values())
-    ]
+    kpis = {name: engine.kpis[name].kpi for name in engine.states}
+    return [name for name, kpi in kpis.items() if kpi.id in ids or ids & set(kpi.over.values())]
 
 
 def erase(engine: Engine, series: Sequence[ErasedSeries], id: str) -> tuple[int, int]:
@@ -41,22 +38,21 @@ def erase(engine: Engine, series: Sequence[ErasedSeries], id: str) -> tuple[int,
     that is made of the erasure's id.
     """
     found = dropped = 0
-    for name in concerned(engine, series):
-        state = engine.states[name]
+    for state, _ in list(engine.states.apart(concerned(engine, series))):
         scalars, frames = state.snapshot()
         before = sum(frame.height for frame in frames.values())
-        kept = {part: _without(frame, state.compiled.kpi.id, series) for part, frame in frames.items()}
+        ids = {kpi.kpi.id for kpi in state.kpis}
+        kept = {part: _without(frame, ids, series) for part, frame in frames.items()}
         gone = before - sum(frame.height for frame in kept.values())
-        kept, renamed = _renamed(kept, state.compiled.kpi.over, series, id)
+        kept, renamed = _renamed(kept, state.kpis[0].kpi.over, series, id)
         if gone or renamed:
-            fresh = engine.states[name] = new_state(state.compiled)
-            fresh.restore(scalars, kept)
+            engine.states.together(state.kpis).restore(scalars, kept)
         found, dropped = found + gone + renamed, dropped + gone
     return found, dropped
 
 
-def _without(frame: pl.DataFrame, kpi: str, series: Sequence[ErasedSeries]) -> pl.DataFrame:
-    mine = [each for each in series if each.kpi == kpi]
+def _without(frame: pl.DataFrame, kpis: set[str], series: Sequence[ErasedSeries]) -> pl.DataFrame:
+    mine = [each for each in series if each.kpi in kpis]
     if not mine or "series_key" not in frame.columns:
         return frame
     return frame.filter(~names("series_key", mine))
