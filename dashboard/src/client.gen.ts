@@ -308,6 +308,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/erasures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erase Subject
+         * @description Erase one subject from every store, with a receipt for each (permission: steward).
+         *
+         *     `GET /v1/erasures/{id}` shows how far it is. An event of the subject that comes after the order is a new fact.
+         */
+        post: operations["erase_subject"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/erasures/{erasure}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Erasure
+         * @description One erasure, with what each store has answered (permission: audit or steward).
+         */
+        get: operations["show_erasure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/explain/decisions/{decision}": {
         parameters: {
             query?: never;
@@ -1671,6 +1713,122 @@ export interface components {
              * Format: date-time
              */
             window_start: string;
+        };
+        /**
+         * ErasureBody
+         * @description One subject: the value of a field that is classified personal or sensitive.
+         * @example {
+         *       "dry_run": false,
+         *       "field": "tailnum",
+         *       "reason": "request 2026-118",
+         *       "source": "departures",
+         *       "value": "N14228"
+         *     }
+         */
+        ErasureBody: {
+            /**
+             * Dry Run
+             * @description True only counts what would go.
+             * @default false
+             */
+            dry_run: boolean;
+            /** Field */
+            field: string;
+            /** Reason */
+            reason: string;
+            /** Source */
+            source: string;
+            /**
+             * Value
+             * @description As text. It is kept nowhere in clear once all stores have answered; receipts and audit have its pseudonym.
+             */
+            value: string;
+        };
+        /**
+         * ErasureItem
+         * @description The erasure of one subject, with the line of each store.
+         * @example {
+         *       "by": "stew",
+         *       "done_at": "2026-11-24T10:00:09Z",
+         *       "field": "tailnum",
+         *       "id": "e7c2",
+         *       "lines": [
+         *         {
+         *           "done_at": "2026-11-24T10:00:07Z",
+         *           "gone_by": null,
+         *           "note": "",
+         *           "rows_after": 0,
+         *           "rows_before": 12,
+         *           "rows_deleted": 12,
+         *           "state": "done",
+         *           "store": "archive.events"
+         *         }
+         *       ],
+         *       "ordered_at": "2026-11-24T10:00:00Z",
+         *       "pseudonym": "~3f9a01bc22de",
+         *       "reason": "request 2026-118",
+         *       "source": "departures",
+         *       "state": "done",
+         *       "unclear": []
+         *     }
+         */
+        ErasureItem: {
+            /** By */
+            by: string;
+            /** Done At */
+            done_at: string | null;
+            /** Field */
+            field: string;
+            /** Id */
+            id: string;
+            /** Lines */
+            lines: components["schemas"]["ErasureLine"][];
+            /**
+             * Ordered At
+             * Format: date-time
+             */
+            ordered_at: string;
+            /** Pseudonym */
+            pseudonym: string;
+            /** Reason */
+            reason: string;
+            /** Source */
+            source: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "in_progress" | "done";
+            /**
+             * Unclear
+             * @description KPIs whose series may name the subject in a way that cannot be told from the field alone.
+             */
+            unclear: string[];
+        };
+        /**
+         * ErasureLine
+         * @description What one store has answered.
+         */
+        ErasureLine: {
+            /** Done At */
+            done_at: string | null;
+            /** Gone By */
+            gone_by: string | null;
+            /** Note */
+            note: string;
+            /** Rows After */
+            rows_after: number | null;
+            /** Rows Before */
+            rows_before: number | null;
+            /** Rows Deleted */
+            rows_deleted: number | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "ordered" | "done" | "refused" | "expires";
+            /** Store */
+            store: string;
         };
         /**
          * Escalation
@@ -3645,8 +3803,20 @@ export interface components {
             by: string;
             /** Done At */
             done_at: string | null;
+            /**
+             * Erasure
+             * @description Of one subject's erasure: its id.
+             */
+            erasure: string | null;
+            /**
+             * Gone By
+             * @description Of what expires.
+             */
+            gone_by: string | null;
             /** Id */
             id: string;
+            /** Note */
+            note: string;
             /** Ordered At */
             ordered_at: string | null;
             /** Policy */
@@ -3661,9 +3831,10 @@ export interface components {
             source: string;
             /**
              * State
+             * @description `expires`: nothing is taken out; all of it goes when its time is over.
              * @enum {string}
              */
-            state: "ordered" | "done" | "refused";
+            state: "ordered" | "done" | "refused" | "expires";
             /** Store */
             store: string;
         };
@@ -3676,7 +3847,10 @@ export interface components {
          *           "before": "2025-11-24T00:00:00Z",
          *           "by": "governance",
          *           "done_at": "2026-11-24T10:00:02Z",
+         *           "erasure": null,
+         *           "gone_by": null,
          *           "id": "r1",
+         *           "note": "",
          *           "ordered_at": "2026-11-24T10:00:00Z",
          *           "policy": "keep_a_year",
          *           "rows_after": 960,
@@ -6012,6 +6186,163 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Outcome"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: also what is not visible to the asker */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`, `bad_page_token`, `idempotency_reuse` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`, `audit_unavailable`, `views_missing` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    erase_subject: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key with the same request again gives the first answer, without doing it twice. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ErasureBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Outcome"];
+                };
+            };
+            /** @description `bad_request`, `malformed`: the body cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: also what is not visible to the asker */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_in_flight`, or it does not fit the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`, `bad_page_token`, `idempotency_reuse` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`, `audit_unavailable`, `views_missing` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_erasure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                erasure: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureItem"];
                 };
             };
             /** @description `unauthenticated` */

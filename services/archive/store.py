@@ -1,7 +1,7 @@
 """The SQL of the archive. Every function runs on a connection whose transaction also moves the offset."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -112,6 +112,15 @@ async def upsert_latest(connection: Connection, rows: Sequence[tuple[Any, ...]])
         " WHERE (excluded.window_start, excluded.revision) > (latest.window_start, latest.revision)",
         rows,
     )
+
+
+async def forget_latest(connection: Connection, kpi: str, version: int, keep: timedelta) -> None:
+    """Series whose newest window ended longer than `keep` before the KPI's newest; their history stays."""
+    await connection.execute(
+        "DELETE FROM archive.latest WHERE kpi = $1 AND kpi_version = $2 AND window_end <"
+        " (SELECT max(window_end) FROM archive.latest WHERE kpi = $1 AND kpi_version = $2) - $3::interval",
+        kpi, version, keep,
+    )  # fmt: skip
 
 
 async def withdraw_latest(

@@ -159,6 +159,9 @@ class Kpi(Named):
     window: Window
     lateness: Duration = timedelta(0)
     """How long after its end a window still takes late events, in event time."""
+    forget_after: Duration = Field(default=timedelta(days=90), ge=timedelta(hours=1))
+    """A series that is silent for so long, in event time, is forgotten: its signal models, and its place among the
+    latest values. Its history stays; when it comes again it learns anew."""
     engine: Literal["embedded", "flink"] = "embedded"
     """Where it is computed: in the detector, or as a Flink job that the detector submits."""
     early: Duration | None = None

@@ -3,7 +3,8 @@
 import base64
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -71,6 +72,8 @@ class Keepers:
     ) -> None:
         self.settings, self.catalog, self.codecs, self.producer = settings, catalog, codecs, producer
         self.observed = Codecs(codecs.registry, OBSERVATION_SCHEMA)
+        self.looked: dict[tuple[str, int], datetime] = {}
+        """(KPI, version) → end of its newest window when silent series were last looked for."""
         self.end_of: Callable[[TopicPartition], int | None] = lambda tp: None
         """The end of a partition as last heard from the broker."""
 
@@ -127,7 +130,23 @@ class Keepers:
                     newest[key] = row
             await store.withdraw_latest(connection, retracted)
             await store.upsert_latest(connection, [newest[key] for key in sorted(newest)])
+            await self._forget_silent(connection, newest.values())
         return bad
+
+    async def _forget_silent(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Series that have been silent for long leave `latest`; looked for whenever a twentieth of that has passed."""
+        ends: dict[tuple[str, int], datetime] = {}
+        for row in rows:
+            ends[row[0], row[1]] = max(row[5], ends.get((row[0], row[1]), row[5]))
+        for (id, version), end in ends.items():
+            kpi = self.catalog.kpi(id)
+            if (
+                kpi is None
+                or end - self.looked.get((id, version), end - kpi.forget_after) < kpi.forget_after / 20
+            ):
+                continue
+            self.looked[id, version] = end
+            await store.forget_latest(connection, id, version, kpi.forget_after)
 
     async def facts(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
         """The JSON topics."""

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterable
+from datetime import timedelta
 
 import polars as pl
 from aiokafka import TopicPartition
@@ -13,7 +14,7 @@ from libs.common.expressions import OFFSET
 from libs.common.kafka import Record, consumer, read_all
 from libs.common.settings import ServiceSettings
 from libs.common.stream import Output
-from libs.common.topics import DISPOSALS, ERASURES, SUBJECTS
+from libs.common.topics import DISPOSALS, ERASURES, EVENTS, SUBJECTS
 
 STATE_STORE, MODELS_STORE = "detector.state", "detector.models"
 AGAIN_SECONDS = 5.0
@@ -26,7 +27,7 @@ class Erasures:
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.orders: dict[str, list[ErasureOrdered]] = {}
-        """By source: for as long as the topic keeps them, which is longer than events are kept."""
+        """By source: for as long as the brokers keep its events."""
         self.subjects: dict[str, ErasureSubject] = {}
         """Those that are open, by id."""
         self.answered: dict[str, set[str]] = {}
@@ -70,9 +71,11 @@ class Erasures:
                 self._close(found.erasure)
 
     def put(self, order: ErasureOrdered) -> None:
-        known = self.orders.setdefault(order.source, [])
-        if all(each.id != order.id for each in known):
-            known.append(order)
+        """Those whose events the brokers have dropped meanwhile are forgotten."""
+        assert EVENTS.retention is not None
+        since = clock.now() - EVENTS.retention - timedelta(days=1)
+        known = [each for each in self.orders.get(order.source, ()) if each.id != order.id]
+        self.orders[order.source] = [each for each in (*known, order) if each.ordered_at > since]
 
     def _close(self, id: str) -> None:
         """The name of a subject is forgotten when nothing here waits for it."""

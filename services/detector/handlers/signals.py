@@ -15,6 +15,7 @@ from libs.common.settings import ServiceSettings
 from libs.common.stream import Output
 from libs.common.topics import EXPECTATIONS, MODELS, SIGNALS
 from libs.common.wire import record as avro_record
+from services.detector.core.forgetting import Forgetting
 from services.detector.core.signals import RuleOnKpi, SeriesState, observe, told, withdrawn
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasures import MODELS_STORE, STATE_STORE, Erasures, answer
@@ -38,6 +39,7 @@ class Signals:
         """(erasure, partition) → end of the values that were made before the subject was gone from merge."""
         self.models: dict[int, Models] = {}
         self.swept: dict[int, int] = {}
+        self.forgetting: dict[int, Forgetting] = {}
 
     async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
         """Restore the partition's models from their changelog."""
@@ -50,7 +52,7 @@ class Signals:
                     models.pop(key, None)
                 else:
                     models[key] = SeriesState(**json.loads(record.value))
-        self.models[tp.partition] = models
+        self.models[tp.partition], self.forgetting[tp.partition] = models, Forgetting.of(models)
         log.info("models restored", extra={"fields": {"partition": tp.partition, "series": len(models)}})
 
     async def releasing(self, tp: TopicPartition) -> list[Output]:
@@ -59,6 +61,7 @@ class Signals:
     async def revoked(self, tp: TopicPartition) -> None:
         self.models.pop(tp.partition, None)
         self.swept.pop(tp.partition, None)
+        self.forgetting.pop(tp.partition, None)
 
     async def urgent(self, tp: TopicPartition, records: Sequence[Record]) -> bool:
         return False
@@ -80,6 +83,7 @@ class Signals:
                     name = f"{rule.name}|{seen.series_key}"
                     outputs += self._observe(rule, models.setdefault(name, SeriesState()), seen)
                     changed.add(name)
+                    self.forgetting[tp.partition].see(rule.name, models[name].last or 0)
         for name in sorted(changed):
             outputs.append(
                 Output(
@@ -89,6 +93,10 @@ class Signals:
                     partition=tp.partition,
                 )
             )
+        if changed:
+            rules = {rule.name: rule for each in self.definitions.signals.values() for rule in each}
+            for name in self.forgetting[tp.partition].due(rules, models):
+                outputs += self._forget(tp.partition, models, name)
         return [*outputs, *self._sweep(tp.partition, models), *await self._erase(tp, models, records)]
 
     async def _erase(self, tp: TopicPartition, models: Models, records: Sequence[Record]) -> list[Output]:

@@ -60,3 +60,30 @@ def test_what_retention_disposes_of_leaves_a_receipt_and_the_books_stay_true(mes
             == [(6000, 0)]
         )
     )
+
+
+def test_a_series_that_is_silent_for_long_leaves_the_latest_and_keeps_its_history(mesh: Mesh) -> None:
+    kpi = {
+        "kind": "kpi", "id": "vaulted", "title": "Vaulted", "owner": "fleet", "source": "vault", "value": "count(*)",
+        "by": ["id"], "window": {"tumbling": "10m"}, "forget_after": "1h",
+    }  # fmt: skip
+    mesh.define(kpi)
+    service = mesh.service("ingest")
+
+    def series(view: str) -> set[str]:
+        return {id for (id,) in mesh.query(f"SELECT series->>'id' FROM read.{view} WHERE kpi = 'vaulted'")}
+
+    def tell(id: str, at: str) -> None:
+        service.post(
+            "/v1/sources/vault/events", content=json.dumps([{"id": id, "at": f"2026-11-25T{at}:00Z"}])
+        )
+        service.post("/v1/sources/vault/watermark", json={"through": f"2026-11-25T{at}:59Z"})
+
+    tell("k-early", "05:00")
+    tell("k-mid", "05:30")
+    until(lambda: "k-early" in series("latest"), seconds=90)
+    tell("k-late", "06:25")
+    tell("k-end", "06:40")
+    until(lambda: "k-late" in (found := series("latest")) and "k-early" not in found, seconds=90)
+    assert {"k-mid", "k-late"} <= series("latest")
+    assert "k-early" in series("observations")

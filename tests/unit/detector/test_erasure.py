@@ -130,7 +130,7 @@ def _part(key: str, names: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @given(before=EVENTS, after=EVENTS, at=st.integers(0, 100))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_what_follows_is_as_if_the_subject_had_never_been_there(
     window: dict[str, str], before: list[Event], after: list[Event], at: int
 ) -> None:
@@ -150,7 +150,7 @@ def test_what_follows_is_as_if_the_subject_had_never_been_there(
 
 
 @given(before=EVENTS, after=EVENTS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_what_was_made_of_the_subject_and_does_not_name_it_stays(
     before: list[Event], after: list[Event]
 ) -> None:
