@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from libs.cli.server import Server, Unreachable, default_server, local
+from libs.cli.backfill import backfill, backfills
+from libs.cli.server import Server, Unreachable, Url, fail, local
 from libs.common.catalog.catalog import Catalog
 from libs.common.catalog.check import changes, check
 from libs.common.catalog.cost import costs
@@ -23,26 +24,16 @@ from libs.common.catalog.workspace import Workspace, findings_text, load
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 audit = typer.Typer(help="The audit chain.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
+app.command()(backfill)
+app.command()(backfills)
 out = Console(highlight=False, soft_wrap=True)
 
-Url = Annotated[
-    str,
-    typer.Option(
-        "--server", envvar="SEXTANT_SERVER", default_factory=default_server, show_default="the one that runs here",
-        help="The gateway's address.",
-    ),
-]  # fmt: skip
 Folder = Annotated[
     Path, typer.Argument(help="The workspace: a folder with sources/ kpis/ rules/ …", exists=True)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 
 SIGNS = {"create": "[green]+[/]", "update": "[yellow]~[/]", "remove": "[red]-[/]", "unchanged": " "}
-
-
-def fail(message: str) -> typer.Exit:
-    print(message, file=sys.stderr)
-    return typer.Exit(1)
 
 
 def read(folder: Path) -> Workspace:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
+import typer
 
 USUAL_SERVER = "http://127.0.0.1:8080"
 
@@ -33,6 +35,20 @@ def token() -> str | None:
         return found
     file = local() / "token"
     return file.read_text().strip() if file.exists() else None
+
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--server", envvar="SEXTANT_SERVER", default_factory=default_server, show_default="the one that runs here",
+        help="The gateway's address.",
+    ),
+]  # fmt: skip
+
+
+def fail(message: str) -> typer.Exit:
+    print(message, file=sys.stderr)
+    return typer.Exit(1)
 
 
 class Server:

@@ -222,8 +222,17 @@ async def read_between(
 
 async def high_watermarks(settings: ServiceSettings, name: str) -> dict[int, int]:
     """Partition → the offset that its next record gets, open transactions included; {} if there is no such topic."""
+    return await _ends(settings, name, "read_uncommitted")
+
+
+async def ends_of(settings: ServiceSettings, topic: str) -> dict[int, int]:
+    """Partition → its end for readers, before open transactions, of a topic (without the prefix)."""
+    return await _ends(settings, settings.prefix + topic, "read_committed")
+
+
+async def _ends(settings: ServiceSettings, name: str, isolation: str) -> dict[int, int]:
     places = [TopicPartition(name, number) for number in await partitions_of(settings, name)]
-    client = AIOKafkaConsumer(bootstrap_servers=settings.kafka, isolation_level="read_uncommitted")
+    client = AIOKafkaConsumer(bootstrap_servers=settings.kafka, isolation_level=isolation)
     await client.start()
     try:
         return {tp.partition: end for tp, end in (await client.end_offsets(places)).items()} if places else {}

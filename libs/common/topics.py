@@ -10,6 +10,7 @@ from datetime import timedelta
 from libs.common.events import (
     ActionTaken,
     AuditEntry,
+    BackfillChanged,
     CatalogEntry,
     DeadLetter,
     DisposalChanged,
@@ -89,6 +90,10 @@ LATE = Topic(
     "detector.late", "events that came after a window of theirs had closed for good", LateEvents, "kpi",
     ("detector",), ("archive",),
 )  # fmt: skip
+BACKFILLS = Topic(
+    "detector.backfills", "backfills: ordered, their progress, how they ended", BackfillChanged,
+    "id, id/cancel, id/merge partition", ("detector",), ("detector", "archive"), retention=None, compacted=True,
+)  # fmt: skip
 OBSERVATIONS = Topic(
     "kpi.observations", "KPI values, every revision", Observation, "kpi|series_key",
     ("detector",), ("detector", "archive", "strategy", "gateway"), partitions=4, wire="avro",
@@ -139,8 +144,8 @@ CATALOG = Topic(
 )  # fmt: skip
 
 TOPICS = (
-    EVENTS, REFERENCE, DEAD, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, OBSERVATIONS, VERSIONS, EXPECTATIONS,
-    SIGNALS, INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, ERASURES, SUBJECTS, CATALOG,
+    EVENTS, REFERENCE, DEAD, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, BACKFILLS, OBSERVATIONS, VERSIONS,
+    EXPECTATIONS, SIGNALS, INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, ERASURES, SUBJECTS, CATALOG,
 )  # fmt: skip
 
 STANDING = tuple(topic for topic in TOPICS if "{source}" not in topic.name)

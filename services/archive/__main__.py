@@ -13,6 +13,7 @@ from libs.common.registry import Codecs, Registry
 from libs.common.service import Health, run, serve
 from libs.common.stream import StoredLoop
 from libs.common.topics import (
+    BACKFILLS,
     DEAD,
     DISPOSALS,
     EVENTS,
@@ -48,7 +49,8 @@ async def main(settings: Settings) -> None:
     keepers.end_of = events.end_of
     observations.follow([OBSERVATIONS.name])
     facts.follow(
-        topic.name for topic in (DEAD, LEDGER, EXPECTATIONS, LATE, SIGNALS, DISPOSALS, VERSIONS, SUBJECTS)
+        topic.name
+        for topic in (DEAD, LEDGER, EXPECTATIONS, LATE, SIGNALS, DISPOSALS, VERSIONS, SUBJECTS, BACKFILLS)
     )
 
     async def listen() -> None:

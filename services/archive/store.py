@@ -27,6 +27,10 @@ LATE_COLUMNS = (
     "kpi", "kpi_version", "source", "series_key", "window_start", "partition", "first", "last", "count", "recorded_at",
     "closed_to",
 )  # fmt: skip
+BACKFILL_COLUMNS = (
+    "id", "kpi", "kpi_version", "start", "stop", "state", "dry_run", "reason", "by", "note", "ordered_at", "started_at",
+    "ended_at", "closed_to", "done_to", "ends", "events", "windows", "new", "revised", "retracted", "left", "recorded_at",
+)  # fmt: skip
 SIGNAL_COLUMNS = (
     "kpi", "kpi_version", "series_key", "series", "rule", "kind", "severity", "change", "verdict", "first_window",
     "last_window", "event_at", "windows", "value", "peak", "low", "high", "revision", "suspect_share", "reason",
@@ -98,6 +102,17 @@ async def add_ready(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> 
     """(kpi, version, merge partition, merge partitions, recorded at)"""
     await connection.executemany(
         "INSERT INTO archive.ready VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING", rows
+    )
+
+
+async def put_backfills(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """In the order of BACKFILL_COLUMNS, the newest of each last."""
+    names = ", ".join(f'"{name}"' for name in BACKFILL_COLUMNS)
+    places = ", ".join(f"${number}" for number in range(1, len(BACKFILL_COLUMNS) + 1))
+    update = ", ".join(f'"{name}" = excluded."{name}"' for name in BACKFILL_COLUMNS[1:])
+    await connection.executemany(
+        f"INSERT INTO archive.backfills ({names}) VALUES ({places}) ON CONFLICT (id) DO UPDATE SET {update}",
+        rows,
     )
 
 

@@ -10,15 +10,17 @@ from libs.common.kafka import ensure_topics
 from libs.common.references import References
 from libs.common.registry import Codecs, Registry
 from libs.common.service import Health, run, serve
-from libs.common.stream import TransactionalLoop
+from libs.common.stream import Processor, TransactionalLoop
 from libs.common.topics import EVENTS, OBSERVATIONS, PARTIALS, used_by
-from services.detector.api import routes
+from services.detector.api import backfill_routes, routes
+from services.detector.handlers.backfill import Backfills
 from services.detector.handlers.cluster import Cluster
 from services.detector.handlers.combine import Combine
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasures import Erasures
 from services.detector.handlers.flink import Jobs
 from services.detector.handlers.merge import Merge
+from services.detector.handlers.orders import Orders
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
 from services.detector.handlers.signals import Signals
@@ -49,27 +51,25 @@ async def main(settings: Settings) -> None:
 
     publisher = Publisher(schema_id)
     merge = Merge(settings, definitions, publisher, erasures)
-    combining = TransactionalLoop(
-        settings, "detector.combine", Combine(settings, definitions, reading, publisher),
-        health.part("combine"), pause_seconds=settings.pause_seconds,
-    )  # fmt: skip
-    merging = TransactionalLoop(
-        settings, "detector.merge", merge, health.part("merge"), pause_seconds=settings.pause_seconds
-    )
     signals = Signals(settings, definitions, Codecs(registry, OBSERVATION_SCHEMA), erasures)
-    judging = TransactionalLoop(
-        settings, "detector.signals", signals, health.part("signals"), pause_seconds=settings.pause_seconds
-    )
+
+    def looped(name: str, processor: Processor) -> TransactionalLoop:
+        part, pause = health.part(name), settings.pause_seconds
+        return TransactionalLoop(settings, f"detector.{name}", processor, part, pause_seconds=pause)
+
+    combining = looped("combine", Combine(settings, definitions, reading, publisher))
+    merging, judging = looped("merge", merge), looped("signals", signals)
     merging.follow([PARTIALS.name])
     sizes = Sizes(merge)
-    jobs = Jobs(settings, follower.catalog, cluster_of(settings), leads=lambda: 0 in merge.partitions)
+    jobs = Jobs(settings, follower.catalog, cluster_of(settings), leads=merge.leads)
+    orders = Orders(settings, definitions)
+    backfills = Backfills(settings, definitions, reading, publisher, orders, leads=merge.leads)
 
     async def listen() -> None:
         """Combine the sources that have KPIs, as soon as the catalog says so."""
         sources = [source for id in definitions.by_source if (source := follower.catalog.source(id))]
-        await ensure_topics(
-            settings, [(EVENTS.of(source.id), EVENTS, source.partitions) for source in sources]
-        )
+        topics = [(EVENTS.of(source.id), EVENTS, source.partitions) for source in sources]
+        await ensure_topics(settings, topics)
         combining.follow(EVENTS.of(source.id) for source in sources)
         judging.follow([OBSERVATIONS.name] if any(definitions.signals.values()) else [])
 
@@ -83,7 +83,7 @@ async def main(settings: Settings) -> None:
         await listen()
         await combining.run(stopping)
 
-    async def after_catalog(loop: TransactionalLoop | Jobs, stopping: asyncio.Event) -> None:
+    async def after_catalog(loop: TransactionalLoop | Jobs | Backfills, stopping: asyncio.Event) -> None:
         await follower.wait(stopping)
         await loop.run(stopping)
 
@@ -97,9 +97,12 @@ async def main(settings: Settings) -> None:
         "signals": partial(after_catalog, judging),
         "flink": partial(after_catalog, jobs),
         "sizes": sizes.run,
+        "orders": orders.run,
+        "backfills": partial(after_catalog, backfills),
     }
+    routers = routes(merge, jobs, sizes), backfill_routes(orders)
     try:
-        await serve(settings, application("detector", health, routes(merge, jobs, sizes)), loops)
+        await serve(settings, application("detector", health, *routers), loops)
     finally:
         await references.stop()
         await registry.close()

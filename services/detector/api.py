@@ -1,14 +1,17 @@
-"""The detector's state, for those who ask why a number is late."""
+"""The detector's state, for those who ask why a number is late; and its backfills."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header
+from pydantic import AwareDatetime, BaseModel, Field
 
 from libs.common import clock
+from libs.common.events import BackfillChanged
 from services.detector.core.merge import MergeState
 from services.detector.handlers.flink import Jobs
 from services.detector.handlers.merge import Merge, Partition
+from services.detector.handlers.orders import Orders
 from services.detector.handlers.sizes import Sizes
 
 
@@ -29,6 +32,53 @@ def routes(merge: Merge, jobs: Jobs, sizes: Sizes) -> APIRouter:
         }
 
     return router
+
+
+SHOWN = 200
+"""Backfills in a list."""
+
+
+class BackfillBody(BaseModel):
+    """The windows of a KPI that begin in [from, to)."""
+
+    kpi: str
+    start: AwareDatetime = Field(alias="from")
+    stop: AwareDatetime = Field(alias="to")
+    dry_run: bool = False
+    reason: str = ""
+
+
+def backfill_routes(orders: Orders) -> APIRouter:
+    router = APIRouter(prefix="/v1/backfills")
+
+    @router.post("")
+    async def order(
+        body: BackfillBody, x_sextant_subject: Annotated[str, Header()] = "unknown"
+    ) -> dict[str, Any]:
+        told = await orders.order(
+            body.kpi, body.start, body.stop, dry_run=body.dry_run, reason=body.reason, by=x_sextant_subject
+        )
+        return show_backfill(told)
+
+    @router.get("")
+    async def listed() -> dict[str, Any]:
+        """The newest first."""
+        return {"items": [show_backfill(told) for told in orders.newest[:SHOWN]]}
+
+    @router.get("/{id}")
+    async def one(id: str) -> dict[str, Any]:
+        return show_backfill(orders.found(id))
+
+    @router.post("/{id}/cancel")
+    async def cancel(id: str) -> dict[str, Any]:
+        return show_backfill(await orders.cancel(id))
+
+    return router
+
+
+def show_backfill(told: BackfillChanged) -> dict[str, Any]:
+    shown = told.model_dump(mode="json", exclude={"version", "partition", "ends", "start", "stop"})
+    return {**shown, "from": told.start.isoformat(), "to": told.stop.isoformat()}
 
 
 def _shown(

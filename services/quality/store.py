@@ -270,3 +270,20 @@ async def late(
         " AND kpi_version = $2 AND window_start >= $3 AND window_start < $4",
         kpi, version, start, stop,
     )  # fmt: skip
+
+
+async def backfilled(pool: asyncpg.Pool, kpi: str, version: int) -> list[asyncpg.Record]:
+    """Where what came too late counts all the same."""
+    return await pool.fetch(
+        "SELECT start, stop, closed_to, partition, before FROM read.backfilled WHERE kpi = $1 AND kpi_version = $2",
+        kpi, version,
+    )  # fmt: skip
+
+
+async def backfills(pool: asyncpg.Pool, kpi: str, version: int) -> list[asyncpg.Record]:
+    """(id, ended at) of those that have changed values and ended."""
+    return await pool.fetch(
+        "SELECT id, ended_at FROM read.backfills WHERE kpi = $1 AND kpi_version = $2 AND NOT dry_run"
+        " AND ended_at IS NOT NULL AND new + revised + retracted > 0",
+        kpi, version,
+    )  # fmt: skip

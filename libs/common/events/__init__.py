@@ -1,6 +1,7 @@
 """The events that services meet in; `libs.common.topics` says which topic carries which."""
 
 from libs.common.events.action import ActionTaken
+from libs.common.events.backfill import BackfillChanged, BackfillState
 from libs.common.events.catalog import CatalogEntry
 from libs.common.events.event import Event, Moment, Series
 from libs.common.events.governance import (
@@ -29,6 +30,8 @@ __all__ = [
     "OBSERVATION_SCHEMA",
     "ActionTaken",
     "AuditEntry",
+    "BackfillChanged",
+    "BackfillState",
     "CatalogEntry",
     "Cause",
     "DeadLetter",

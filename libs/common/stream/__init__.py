@@ -2,7 +2,7 @@
 
 from libs.common.stream.dead import Limit, TooManyDeadLetters, dead_letter
 from libs.common.stream.stored import StoredLoop
-from libs.common.stream.transactional import Output, Outputs, Processor, TransactionalLoop
+from libs.common.stream.transactional import Output, Outputs, Processor, TransactionalLoop, send
 
 __all__ = [
     "Limit",
@@ -13,4 +13,5 @@ __all__ = [
     "TooManyDeadLetters",
     "TransactionalLoop",
     "dead_letter",
+    "send",
 ]

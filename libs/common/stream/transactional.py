@@ -7,7 +7,7 @@ commit ends the process: its state is in doubt, and the restart restores it from
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -39,16 +39,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Many records of one topic, without headers; the keys choose their partitions."""
+    """Many records of one topic, with the same headers; the keys choose their partitions."""
 
     topic: str
     keys: list[bytes]
     values: list[bytes]
+    headers: Headers = field(default_factory=list)
 
 
 Produced = Iterable[Output | Outputs]
 _Parts = tuple[bytes | None, bytes | None, Headers]
-_NONE: Headers = []
 
 
 class Processor(Protocol):
@@ -195,28 +195,35 @@ class TransactionalLoop:
         telemetry.BATCH_SECONDS.labels(self.name).observe(clock.monotonic() - began)
 
     async def _send(self, writer: AIOKafkaProducer, outputs: Produced) -> None:
-        """Whole batches per partition: an await per batch and not per record."""
-        groups: dict[tuple[str, int], list[_Parts]] = defaultdict(list)
-        for output in outputs:
-            name = self.settings.prefix + output.topic
-            if isinstance(output, Outputs):
-                numbers = partitions_for(output.keys, len(await writer.partitions_for(name)))
-                for number, key, value in zip(numbers, output.keys, output.values, strict=True):
-                    groups[name, number].append((key, value, _NONE))
-                continue
-            number = output.partition
-            if number is None:
-                number = partition_for(output.key, len(await writer.partitions_for(name)))
-            groups[name, number].append((output.key, output.value, output.headers))
-        sent = []
-        for (name, number), group in groups.items():
-            batch = writer.create_batch()
-            for key, value, headers in group:
-                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                    sent.append(await writer.send_batch(batch, name, partition=number))
-                    batch = writer.create_batch()
-                    batch.append(key=key, value=value, timestamp=None, headers=headers)
-            sent.append(await writer.send_batch(batch, name, partition=number))
-        await asyncio.gather(*sent)
-        for (name, _), group in groups.items():
-            telemetry.PRODUCED.labels(self.name, name.removeprefix(self.settings.prefix)).inc(len(group))
+        for topic, count in (await send(writer, self.settings, outputs)).items():
+            telemetry.PRODUCED.labels(self.name, topic).inc(count)
+
+
+async def send(writer: AIOKafkaProducer, settings: ServiceSettings, outputs: Produced) -> Counter[str]:
+    """Whole batches per partition: an await per batch and not per record. How many records of each topic."""
+    groups: dict[tuple[str, int], list[_Parts]] = defaultdict(list)
+    for output in outputs:
+        name = settings.prefix + output.topic
+        if isinstance(output, Outputs):
+            numbers = partitions_for(output.keys, len(await writer.partitions_for(name)))
+            for number, key, value in zip(numbers, output.keys, output.values, strict=True):
+                groups[name, number].append((key, value, output.headers))
+            continue
+        number = output.partition
+        if number is None:
+            number = partition_for(output.key, len(await writer.partitions_for(name)))
+        groups[name, number].append((output.key, output.value, output.headers))
+    sent = []
+    for (name, number), group in groups.items():
+        batch = writer.create_batch()
+        for key, value, headers in group:
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                sent.append(await writer.send_batch(batch, name, partition=number))
+                batch = writer.create_batch()
+                batch.append(key=key, value=value, timestamp=None, headers=headers)
+        sent.append(await writer.send_batch(batch, name, partition=number))
+    await asyncio.gather(*sent)
+    counts: Counter[str] = Counter()
+    for (name, _), group in groups.items():
+        counts[name.removeprefix(settings.prefix)] += len(group)
+    return counts

@@ -40,10 +40,16 @@ one multiple of the gap to the next), `partition`, `first` and `last` offset, `c
 lack the events; NULL: all windows)."""
 
 
+BACKFILLED = "__backfilled"
+"""Where what came too late counts all the same: windows that begin in [`start`, `stop`) and end by `closed` (ms) have the
+events of `partition` before the offset `before`. Not of sessions."""
+
+
 def statement(kpi: Kpi, catalog: Catalog, *, late: bool = False) -> str:
     """series key, window start and end (ms), value, count of events, and the measures in their order.
 
-    `late`: leave out what the table LATE tells of; the sources' tables then have `__partition` and `__offset`.
+    `late`: leave out what the table LATE tells of, but for what BACKFILLED says; the sources' tables then have
+    `__partition` and `__offset`.
     One row per window and series that has an event; for `each: event`, one per event, as the window [t, t + 1).
     DefinitionError if the catalog lacks what the KPI is made of.
     """
@@ -172,10 +178,10 @@ def _placed(kpi: Kpi, late: bool) -> Steps:
         size = gcd(_ms(length), _ms(kpi.window.every or length))
         pane = f"t >= l.start AND t < l.start + {size}"
     condition = f"{told} AND {pane} AND (l.closed IS NULL OR w1 <= l.closed)"
-    return [
-        *placed(kpi.window, names),
-        ("timely", f"SELECT * FROM placed WHERE NOT EXISTS (SELECT 1 FROM {LATE} l WHERE {condition})"),
-    ]
+    timely = f"NOT EXISTS (SELECT 1 FROM {LATE} l WHERE {condition})"
+    again = "w0 >= b.start AND w0 < b.stop AND w1 <= b.closed AND __partition = b.partition AND __offset < b.before"
+    counted = f"EXISTS (SELECT 1 FROM {BACKFILLED} b WHERE {again})"
+    return [*placed(kpi.window, names), ("timely", f"SELECT * FROM placed WHERE {timely} OR {counted}")]
 
 
 def placed(window: Window, names: Sequence[str], chosen: str = "chosen") -> Steps:
@@ -274,6 +280,11 @@ class _Stream:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.frame.__arrow_c_stream__(requested_schema)
+
+
+BACKFILLED_SCHEMA: dict[str, type[pl.DataType]] = {
+    name: pl.Int64 for name in ("start", "stop", "closed", "partition", "before")
+}
 
 
 def put(connection: "duckdb.DuckDBPyConnection", name: str, frame: pl.DataFrame) -> None:

@@ -15,6 +15,7 @@ from libs.common.catalog import Catalog
 from libs.common.errors import BadMessage, TryLater
 from libs.common.events import (
     OBSERVATION_SCHEMA,
+    BackfillChanged,
     DeadLetter,
     DisposalChanged,
     ErasureSubject,
@@ -30,6 +31,7 @@ from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
 from libs.common.stream.stored import Connection
 from libs.common.topics import (
+    BACKFILLS,
     DEAD,
     DISPOSALS,
     EXPECTATIONS,
@@ -159,6 +161,7 @@ class Keepers:
             DISPOSALS.name: self._disposals,
             VERSIONS.name: self._versions,
             SUBJECTS.name: self._subjects,
+            BACKFILLS.name: self._backfills,
         }
         return await keepers[tp.topic.removeprefix(self.settings.prefix)](connection, records)
 
@@ -217,6 +220,14 @@ class Keepers:
             for _, each in found
         ]
         await store.add_ready(connection, rows)
+        return bad
+
+    async def _backfills(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        """How each stands; what is asked and answered about it (`id/…`) is the detector's own."""
+        found, bad = parsed(BackfillChanged, [each for each in records if b"/" not in (each.key or b"")])
+        newest = {told.id: told for _, told in found}
+        rows = [tuple(getattr(told, name) for name in store.BACKFILL_COLUMNS) for told in newest.values()]
+        await store.put_backfills(connection, rows)
         return bad
 
     async def _signals(self, connection: Connection, records: Sequence[Record]) -> Bad:

@@ -5,7 +5,7 @@ Streamed by COPY from the view `read.events` as role `sextant_reader`, decoded b
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 import asyncpg
 import polars as pl
@@ -41,7 +41,7 @@ class Archive:
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
 
-    async def between(self, source: Source, start: int, stop: int) -> AsyncIterator[pl.DataFrame]:
+    async def between(self, source: Source, start: int, stop: int) -> AsyncGenerator[pl.DataFrame]:
         """The events with start <= time < stop (ms), by time, as `Reading.timed` gives them."""
         query = f"{_EVENTS} AND event_time >= $2 AND event_time < $3 ORDER BY event_time"
         async for lines in self.lines(query, source.id, moment(start), moment(stop)):
@@ -49,7 +49,7 @@ class Archive:
 
     async def since(
         self, source: Source, partition: int, first: int, stop: int
-    ) -> AsyncIterator[pl.DataFrame]:
+    ) -> AsyncGenerator[pl.DataFrame]:
         """The events of a partition with first <= offset < stop, by offset, as `Reading.timed` gives them."""
         query = f'{_EVENTS} AND partition = $2 AND "offset" >= $3 AND "offset" < $4 ORDER BY "offset"'
         async for lines in self.lines(query, source.id, partition, first, stop):
@@ -81,7 +81,7 @@ class Archive:
         except UNREACHED as error:
             raise TryLater(f"the archive does not answer: {error!r}") from error
 
-    async def lines(self, query: str, *values: object, most: int = AT_ONCE) -> AsyncIterator[bytes]:
+    async def lines(self, query: str, *values: object, most: int = AT_ONCE) -> AsyncGenerator[bytes]:
         """What a query gives as CSV, about `most` lines at a time. No text in it may have a line break."""
         held: list[bytes] = []
         count = 0
@@ -95,7 +95,7 @@ class Archive:
         if rest := b"".join(held):
             yield rest
 
-    async def _copied(self, query: str, values: tuple[object, ...]) -> AsyncIterator[bytes]:
+    async def _copied(self, query: str, values: tuple[object, ...]) -> AsyncGenerator[bytes]:
         """The bytes of a COPY as they come; the database waits for who takes them."""
         try:
             connection = await self._connect()

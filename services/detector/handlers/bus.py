@@ -11,8 +11,9 @@ from libs.common.topics import PARTIALS
 from services.detector.core.engine import Announcement, Mark, Ready, Rows
 from services.detector.handlers.statelog import from_bytes, to_bytes
 
-KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO, READY, ERASED, ROUND = (
+KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO, READY, ERASED, ROUND, BACKFILL = (
     "sx-kpis", "sx-source", "sx-partition", "sx-at", "sx-idle", "sx-live", "sx-upto", "sx-ready", "sx-erased", "sx-round",
+    "sx-backfill",
 )  # fmt: skip
 
 
@@ -65,6 +66,17 @@ def erased_in(records: Sequence[Record]) -> Iterator[tuple[str, int, int]]:
             yield headers[ERASED].decode(), int(headers[ROUND]), int(headers[PARTITION])
 
 
+def backfill(kpi: str, order: bytes) -> list[Output]:
+    """Asks every merge partition up to where its windows of a KPI are closed. `order`: what is answered with that."""
+    return _to_all(f"{kpi}/backfill", [(KPIS, kpi.encode()), (BACKFILL, order)])
+
+
+def asked_in(records: Sequence[Record]) -> list[tuple[str, bytes]]:
+    """(KPI, order) of the backfills that ask."""
+    asking = [dict(record.headers) for record in records if not record.value]
+    return [(headers[KPIS].decode(), headers[BACKFILL]) for headers in asking if BACKFILL in headers]
+
+
 def _to_all(key: str, headers: Headers) -> list[Output]:
     return [
         Output(PARTIALS.name, key.encode(), b"", headers, target) for target in range(PARTIALS.partitions)
@@ -84,6 +96,8 @@ def read(records: Sequence[Record]) -> tuple[list[Rows], list[Mark], list[Announ
     found: tuple[list[Rows], list[Mark], list[Announcement], list[Ready]] = ([], [], [], [])
     for record in records:
         headers: dict[str, Any] = dict(record.headers)
+        if BACKFILL in headers:
+            continue
         partition = int(headers[PARTITION])
         at = int(headers[AT]) if headers.get(AT) else None
         if record.value:

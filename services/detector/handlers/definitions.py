@@ -130,6 +130,11 @@ class Definitions:
         wanted |= {each.reference.id for kpi in self.kpis.values() for each in kpi.enriched}
         return {id: source for id in wanted if (source := self.catalog.source(id)) is not None}
 
+    @property
+    def newest(self) -> dict[str, CompiledKpi]:
+        """KPI id → its newest version in force."""
+        return {each.kpi.id: each for each in sorted(self.kpis.values(), key=lambda each: each.version)}
+
     def is_gone(self, name: str) -> bool:
         """Whether a KPI version was replaced or removed; one that is still to come is not."""
         id, _, version = name.rpartition("@")

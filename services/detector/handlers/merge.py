@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common import clock, telemetry
 from libs.common.errors import TryLater
-from libs.common.events import LateEvents, VersionReady
+from libs.common.events import BackfillChanged, LateEvents, VersionReady
 from libs.common.kafka import Record, delete_before, read_between
 from libs.common.stream import Output, Outputs
-from libs.common.topics import LATE, PARTIALS, STATE, VERSIONS
+from libs.common.topics import BACKFILLS, LATE, PARTIALS, STATE, VERSIONS
 from services.detector.core.engine import CLOSED, INPUT, Emission, Engine
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
@@ -62,6 +62,10 @@ class Merge:
         """KPI id → why its values cannot be computed."""
         parked = [each.engine.parked for each in self.partitions.values()]
         return {name.rpartition("@")[0]: text for each in parked for name, text in each.items()}
+
+    def leads(self) -> bool:
+        """Whether this process does what only one may: it has the first partition."""
+        return 0 in self.partitions
 
     async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
         """Restore the partition's state from its log."""
@@ -129,7 +133,9 @@ class Merge:
         partition = self.partitions[tp.partition]
         await self._trim(tp.partition, partition)
         rows, marks, announced, ready = bus.read(records)
+        asked = bus.asked_in(records)
         named = {name for each in rows for name in each.kpis} | {each.kpi for each in (*announced, *ready)}
+        named |= {name for name, _ in asked}
         for name in named:
             self._await_definition(name)
         if partition.definitions != self.definitions.version:
@@ -141,6 +147,7 @@ class Merge:
         outputs: list[Output | Outputs] = [*self._ready(tp.partition, partition)]
         settled = partition.needless is None and not erased
         outputs += tell(self.erasures, tp.partition, partition.erasing, settled=settled)
+        outputs += self._closed(tp.partition, partition.engine, asked)
         if not records and not erased and not emissions and not outputs:
             return [*await self._snapshot(tp.partition, partition)] if partition.log.is_due(now) else []
         over = self.definitions.over
@@ -179,6 +186,17 @@ class Merge:
             )  # fmt: skip
             yield from bus.ready(name, number)
             yield Output(VERSIONS.name, f"{compiled.kpi.id}/{number}".encode(), event.encode())
+
+    def _closed(self, number: int, engine: Engine, asked: Sequence[tuple[str, bytes]]) -> Iterator[Output]:
+        """Tell backfills up to where windows are closed: all that is ever said of them was said before."""
+        for name, text in asked:
+            order, at = BackfillChanged.decode(text), None
+            if name in engine.states and name not in engine.parked:
+                at = engine.watermark(name)
+            closed = None if at is None else clock.moment(at - engine.kpis[name].lateness)
+            told = {"partition": number, "closed_to": closed, "recorded_at": clock.now()}
+            key = f"{order.id}/{number}".encode()
+            yield Output(BACKFILLS.name, key, order.model_copy(update=told).encode())
 
     def _await_definition(self, name: str) -> None:
         """TryLater if a KPI is newer than the catalog read so far."""

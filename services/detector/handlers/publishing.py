@@ -1,6 +1,7 @@
 """Emitted values → records of `kpi.observations`, and what KPIs over them are to know."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -62,6 +63,12 @@ class Publisher:
         shares = pl.Series([1.0] * due.height, dtype=pl.Float64)
         return self._records(compiled, due, common(due, shares, _envelope(None)))
 
+    def history(self, compiled: CompiledKpi, due: pl.DataFrame, watermark: int, backfill: str) -> Outputs:
+        """The records of windows that were closed long ago, computed again by a backfill (its id)."""
+        shares = pl.Series([1.0] * due.height, dtype=pl.Float64)
+        outputs = self._records(compiled, due, common(due, shares, _envelope(watermark)))
+        return replace(outputs, headers=[(bus.BACKFILL, backfill.encode())])
+
     def _records(self, compiled: CompiledKpi, due: pl.DataFrame, shared: Common) -> Outputs:
         return Outputs(OBSERVATIONS.name, *encode(compiled, self.schema_id, due, shared))
 
@@ -69,7 +76,7 @@ class Publisher:
         """To KPIs over this one: its final values. After those of all versions goes how far it has got."""
         source = f"{INPUT}{emission.compiled.kpi.id}"
         for compiled in over:
-            keys = _keys(compiled, emission.due["series_key"])
+            keys = keys_of(compiled, emission.due["series_key"])
             frame = contributions(compiled, emission.compiled, emission.due, keys)
             for target, part in split(frame, PARTIALS.partitions).items():
                 yield bus.rows([compiled.name], source, number, part, target, telemetry.inject([]))
@@ -87,7 +94,7 @@ def _envelope(watermark: int | None) -> Envelope:
     return Envelope(watermark, int(clock.now().timestamp() * 1000), trace.decode() if trace else None)
 
 
-def _keys(compiled: CompiledKpi, members: pl.Series) -> pl.Series:
+def keys_of(compiled: CompiledKpi, members: pl.Series) -> pl.Series:
     """The series of a KPI over others that each series of an input belongs to."""
     names = compiled.kpi.by
     kept = {

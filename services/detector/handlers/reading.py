@@ -81,12 +81,16 @@ class Reading:
 
     async def judged(self, source: Source, events: pl.DataFrame) -> pl.DataFrame:
         """Adds the verdict columns of the source's quality rules."""
+        return events.with_columns(await self.verdicts(source))
+
+    async def verdicts(self, source: Source) -> list[pl.Expr]:
+        """The verdict columns of the source's quality rules, as the references are now."""
         rules = self.definitions.rules.get(source.id, [])
         keys = {}
         if references_of(rules):
             await self.references.follow(self.definitions.references())
             keys = await self.references.caught_up()
-        return events.with_columns(verdicts(rules, keys))
+        return verdicts(rules, keys)
 
     async def enriched(self, events: pl.DataFrame, compiled: CompiledKpi) -> pl.DataFrame:
         """The events with the columns `<prefix>_<field>` of the rows that have their keys; nulls where there is none."""

@@ -17,6 +17,7 @@ from libs.common.topics import EXPECTATIONS, MODELS, SIGNALS
 from libs.common.wire import record as avro_record
 from services.detector.core.forgetting import Forgetting
 from services.detector.core.signals import RuleOnKpi, SeriesState, observe, told, withdrawn
+from services.detector.handlers.bus import BACKFILL
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasures import MODELS_STORE, STATE_STORE, Erasures, answer
 
@@ -73,7 +74,9 @@ class Signals:
         codecs = await self.codecs.of([record.value for record in records])
         for record in records:
             rules = self.definitions.signals.get((record.key or b"").decode().partition("|")[0])
-            if not rules:
+            if not rules or any(
+                name == BACKFILL for name, _ in record.headers
+            ):  # history, that alarms nobody
                 continue
             seen = Observation.model_validate(avro_record(record.value, codecs))
             if seen.status != "final":

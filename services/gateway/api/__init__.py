@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from libs.common.http import observe
 from services.gateway.api import (
+    backfills,
     catalog,
     decisions,
     explain,
@@ -52,6 +53,7 @@ _TAGS = [
     {"name": "annotations", "description": "Remarks on charts."},
     {"name": "objectives", "description": "What it is all for."},
     {"name": "incidents", "description": "Where the data is not right."},
+    {"name": "backfills", "description": "The past computed again."},
     {"name": "ledger", "description": "Nothing is lost in silence."},
     {"name": "dead letters", "description": "What was refused, and sending it again."},
     {"name": "audit", "description": "Who saw and did what."},
@@ -59,7 +61,7 @@ _TAGS = [
     {"name": "catalog", "description": "Definitions as code."},
     {"name": "streams", "description": "The same, live. WebSocket: see `/asyncapi.json`."},
 ]
-_ROUTERS = (session, sources, kpis, explain, signals, decisions, governance, catalog, streams)
+_ROUTERS = (session, sources, kpis, explain, signals, decisions, governance, backfills, catalog, streams)
 
 
 def create_app(desk: Desk | None = None) -> FastAPI:

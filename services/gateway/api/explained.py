@@ -117,13 +117,20 @@ async def explained_events(
         count=row["count"],
         agrees=counted.agrees if counted else None,
         note=_note(made, counted, most, erased),
-        late=sum(one["count"] for one in late if one["window_start"] >= asked.start),
+        late=sum(_late(made, row, read, one) for one in late if one["window_start"] >= asked.start),
         outside=counted.outside if counted else None,
         scanned=most if read is None else len(read),
         items=[show_event(asker, made.source, one) for one in page[:limit]],
         next_page_token=None,
     )
     return explained, list(_place(page[limit - 1])) if len(page) > limit else None
+
+
+def _late(made: Made, row: Row, read: Sequence[Row] | None, one: Row) -> int:
+    """Of a record of late events that a backfill has counted in part, the others are counted."""
+    if not one["partly"] or read is None:
+        return one["count"]
+    return sum(in_ranges(_place(event), [one]) for event in _taken(made, row, read))
 
 
 def _asked(made: Made, row: Row) -> rows.Asked:

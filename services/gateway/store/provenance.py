@@ -64,13 +64,22 @@ async def late(pool: asyncpg.Pool, observation: Mapping[str, Any]) -> list[Mappi
     """Records of the events of the observation's series that were set aside as too late, up to its end.
 
     Those that began in its window, and those whose offsets overlap its ranges; of sliding windows those for which
-    this one had closed.
+    this one had closed. What a backfill has counted since is not late: of a record that tells of more than that, `partly`
+    is set, `first` is the first offset that is late, and `count` still counts all.
     """
     spans = observation["offsets"]
     rows: list[Mapping[str, Any]] = await pool.fetch(
         """
-        select l.window_start, l.partition, l.first, l.last, l.count from read.late_events l
+        select l.window_start, l.partition, greatest(l.first, b.before) as first, l.last, l.count,
+               coalesce(l.first < b.before, false) as partly
+          from read.late_events l
+          left join (
+            select partition, max(before) as before from read.backfilled
+             where kpi = $1 and kpi_version = $2 and start <= $4 and stop > $4 and closed_to >= $5 and started_at <= $9
+             group by partition
+          ) b on b.partition = l.partition
          where l.kpi = $1 and l.kpi_version = $2 and l.series_key = $3 and l.window_start < $5
+           and (b.before is null or l.last >= b.before)
            and (l.closed_to is null or l.closed_to >= $5)
            and (l.window_start >= $4 or exists (
              select from unnest($6::int[], $7::bigint[], $8::bigint[]) as span(partition, first, last)
@@ -80,7 +89,7 @@ async def late(pool: asyncpg.Pool, observation: Mapping[str, Any]) -> list[Mappi
         """,
         observation["kpi"], observation["kpi_version"], observation["series_key"], observation["window_start"],
         observation["window_end"], [span["partition"] for span in spans], [span["first"] for span in spans],
-        [span["last"] for span in spans],
+        [span["last"] for span in spans], observation["recorded_at"],
     )  # fmt: skip
     return rows
 

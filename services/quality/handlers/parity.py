@@ -4,7 +4,9 @@ A window is settled when the KPI's watermark is its lateness past the window's e
 time, as long as its events are few enough for one round; after each the loop rests nine times as long as it took, so
 that the check costs a tenth of a core at most. The archive may be behind with events or values: what differs is looked
 at again, and only what still differs after `PATIENCE_SECONDS`, when the events that the value was made of are archived,
-is told. Windows whose events were disposed of since, or came before what a new version could read, are left out.
+is told. What came too late counts in windows that were backfilled since (`read.backfilled`), and after a backfill that
+changed values all windows are compared again. Windows whose events were disposed of since, or came before what a new
+version could read, are left out.
 """
 
 import asyncio
@@ -52,6 +54,9 @@ class Parity:
         self.doubts: dict[tuple[str, int], float] = {}
         """KPI and version → since when (monotonic) the stretch at hand has differed."""
 
+        self.backfills: dict[tuple[str, int], set[str]] = {}
+        """KPI and version → the backfills that its values were compared after."""
+
     async def run(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             for kpi in self.catalog.kpis:
@@ -85,6 +90,9 @@ class Parity:
             if known is None or known["note"] != reason:
                 await self._explain(kpi, version, reason)
             return
+        if await self._begins_anew(kpi, version, known["checked_at"] if known else None):
+            await self._explain(kpi, version, "")
+            known = None
         source = self.catalog.source(kpi.source or "")
         stretch = await self._stretch(kpi, version, known["checked_to"] if known else None)
         if source is None or stretch is None:
@@ -98,7 +106,8 @@ class Parity:
         if events.height < ROUND // 4:
             self.stretches[kpi.id] = min(self.stretches[kpi.id] * 2, timedelta(days=366))
         late = await self._late(kpi, version, start, stretch[1])
-        expected, members = await asyncio.to_thread(_batch, kpi, self.catalog, events, late, stretch)
+        counted = await self._backfilled(kpi, version)
+        expected, members = await asyncio.to_thread(_batch, kpi, self.catalog, events, late, counted, stretch)
         await self._conclude(kpi, version, stretch, published, expected, members)
 
     async def _stretch(self, kpi: Kpi, version: int, checked_to: datetime | None) -> Stretch | None:
@@ -146,6 +155,23 @@ class Parity:
             for place, row in enumerate(map(dict, rows))
         ]
         return pl.DataFrame(told, schema={**schema, "series_key": pl.String}).rename({"series_key": "series"})
+
+    async def _backfilled(self, kpi: Kpi, version: int) -> pl.DataFrame:
+        rows = await store.backfilled(self.pool, kpi.id, version)
+        told = [
+            (_ms(row["start"]), _ms(row["stop"]), _ms(row["closed_to"]), row["partition"], row["before"])
+            for row in rows
+        ]
+        return pl.DataFrame(told, schema=batch.BACKFILLED_SCHEMA, orient="row")
+
+    async def _begins_anew(self, kpi: Kpi, version: int, checked_at: datetime | None) -> bool:
+        """Whether a backfill has changed values since they were compared: then all are compared again."""
+        rows = await store.backfills(self.pool, kpi.id, version)
+        ended: set[str] = {row["id"] for row in rows}
+        before = {row["id"] for row in rows if checked_at is not None and row["ended_at"] <= checked_at}
+        known = self.backfills.setdefault((kpi.id, version), before)
+        self.backfills[kpi.id, version] = ended
+        return checked_at is not None and not ended <= known
 
     async def _conclude(
         self,
@@ -256,7 +282,12 @@ def holds(key: Key, spans: Sequence[Mapping[str, int]], events: Sequence[Mapping
 
 
 def _batch(
-    kpi: Kpi, catalog: Catalog, events: pl.DataFrame, late: pl.DataFrame, stretch: Stretch
+    kpi: Kpi,
+    catalog: Catalog,
+    events: pl.DataFrame,
+    late: pl.DataFrame,
+    backfilled: pl.DataFrame,
+    stretch: Stretch,
 ) -> tuple[dict[Key, Figures], dict[Key, list[dict[str, int]]]]:
     """The windows of a stretch by plain SQL, and the places of the events in each."""
     assert kpi.source is not None
@@ -271,6 +302,7 @@ def _batch(
         connection.execute("SET TimeZone = 'UTC'")
         batch.put(connection, kpi.source, events)
         batch.put(connection, batch.LATE, late)
+        batch.put(connection, batch.BACKFILLED, backfilled)
         rows = connection.execute(batch.statement(kpi, catalog, late=True)).fetchall()
         found = {
             (series, start, stop): Figures(value, count, tuple(measures))
