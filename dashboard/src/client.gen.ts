@@ -104,6 +104,71 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/backfills": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Backfills
+         * @description The newest 200, the newest first.
+         */
+        get: operations["list_backfills"];
+        put?: never;
+        /**
+         * Order Backfill
+         * @description Compute the closed windows of a KPI that begin in [from, to) again, from the archive; what differs becomes their
+         *     next revision, and what came too late is counted (permission: configure).
+         */
+        post: operations["order_backfill"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/backfills/{backfill}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Backfill
+         * @description How one goes.
+         */
+        get: operations["get_backfill"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/backfills/{backfill}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Backfill
+         * @description End it where it is; what it has published stays (permission: configure).
+         */
+        post: operations["cancel_backfill"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/catalog": {
         parameters: {
             query?: never;
@@ -1067,6 +1132,205 @@ export interface components {
              * @description Give it as `page_token` with the same parameters for the next page; null on the last one.
              */
             next_page_token?: string | null;
+        };
+        /**
+         * BackfillBody
+         * @description Which windows to compute again: those of a KPI that begin in [from, to) and are closed.
+         * @example {
+         *       "dry_run": true,
+         *       "from": "2013-02-01T00:00:00Z",
+         *       "kpi": "cancellation_rate",
+         *       "reason": "a gate was offline",
+         *       "to": "2013-03-01T00:00:00Z"
+         *     }
+         */
+        BackfillBody: {
+            /**
+             * Dry Run
+             * @description Only count what would change.
+             * @default false
+             */
+            dry_run: boolean;
+            /**
+             * From
+             * Format: date-time
+             */
+            from: string;
+            /**
+             * Kpi
+             * @example on_time_departures
+             */
+            kpi: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * To
+             * Format: date-time
+             */
+            to: string;
+        };
+        /**
+         * BackfillList
+         * @example {
+         *       "as_of": "2026-11-24T10:00:07Z",
+         *       "items": [
+         *         {
+         *           "by": "operator",
+         *           "closed_to": "2013-12-30T00:00:00Z",
+         *           "done_to": "2013-02-12T00:00:00Z",
+         *           "dry_run": false,
+         *           "ended_at": null,
+         *           "eta_seconds": 4.2,
+         *           "events": 130000,
+         *           "from": "2013-02-01T00:00:00Z",
+         *           "id": "0b6e7f0c7d0b4c6c9f3b0b6e7f0c7d0b",
+         *           "kpi": "cancellation_rate",
+         *           "kpi_version": 2,
+         *           "left": 0,
+         *           "new": 0,
+         *           "note": "",
+         *           "ordered_at": "2026-11-24T10:00:00Z",
+         *           "rate": 26000,
+         *           "reason": "a gate was offline",
+         *           "recorded_at": "2026-11-24T10:00:07Z",
+         *           "retracted": 1,
+         *           "revised": 12,
+         *           "started_at": "2026-11-24T10:00:02Z",
+         *           "state": "running",
+         *           "to": "2013-03-01T00:00:00Z",
+         *           "windows": 9000
+         *         }
+         *       ]
+         *     }
+         */
+        BackfillList: {
+            /**
+             * As Of
+             * Format: date-time
+             */
+            as_of: string;
+            /** Items */
+            items: components["schemas"]["BackfillShown"][];
+        };
+        /**
+         * BackfillShown
+         * @description A backfill and how it goes.
+         * @example {
+         *       "by": "operator",
+         *       "closed_to": "2013-12-30T00:00:00Z",
+         *       "done_to": "2013-02-12T00:00:00Z",
+         *       "dry_run": false,
+         *       "ended_at": null,
+         *       "eta_seconds": 4.2,
+         *       "events": 130000,
+         *       "from": "2013-02-01T00:00:00Z",
+         *       "id": "0b6e7f0c7d0b4c6c9f3b0b6e7f0c7d0b",
+         *       "kpi": "cancellation_rate",
+         *       "kpi_version": 2,
+         *       "left": 0,
+         *       "new": 0,
+         *       "note": "",
+         *       "ordered_at": "2026-11-24T10:00:00Z",
+         *       "rate": 26000,
+         *       "reason": "a gate was offline",
+         *       "recorded_at": "2026-11-24T10:00:07Z",
+         *       "retracted": 1,
+         *       "revised": 12,
+         *       "started_at": "2026-11-24T10:00:02Z",
+         *       "state": "running",
+         *       "to": "2013-03-01T00:00:00Z",
+         *       "windows": 9000
+         *     }
+         */
+        BackfillShown: {
+            /** By */
+            by: string;
+            /**
+             * Closed To
+             * @description Windows that end later were not closed when it began: the live engine's own.
+             */
+            closed_to: string | null;
+            /**
+             * Done To
+             * @description Windows that begin before then are done.
+             */
+            done_to: string | null;
+            /** Dry Run */
+            dry_run: boolean;
+            /** Ended At */
+            ended_at: string | null;
+            /** Eta Seconds */
+            eta_seconds: number | null;
+            /**
+             * Events
+             * @description Read since it began, or went on after an interruption.
+             */
+            events: number;
+            /**
+             * From
+             * Format: date-time
+             */
+            from: string;
+            /** Id */
+            id: string;
+            /** Kpi */
+            kpi: string;
+            /** Kpi Version */
+            kpi_version: number;
+            /**
+             * Left
+             * @description Not touched, since their events were disposed of.
+             */
+            left: number;
+            /** New */
+            new: number;
+            /**
+             * Note
+             * @description What it waits for, why it failed, what was left to the live engine.
+             */
+            note: string;
+            /**
+             * Ordered At
+             * Format: date-time
+             */
+            ordered_at: string;
+            /**
+             * Rate
+             * @description Events a second.
+             */
+            rate: number | null;
+            /** Reason */
+            reason: string;
+            /**
+             * Recorded At
+             * Format: date-time
+             */
+            recorded_at: string;
+            /** Retracted */
+            retracted: number;
+            /** Revised */
+            revised: number;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * State
+             * @description `waiting`: for the merge partitions, or for the archive; see `note`.
+             * @enum {string}
+             */
+            state: "queued" | "waiting" | "running" | "done" | "failed" | "cancelled";
+            /**
+             * To
+             * Format: date-time
+             */
+            to: string;
+            /**
+             * Windows
+             * @description Compared with what was published.
+             */
+            windows: number;
         };
         /**
          * BatchFigures
@@ -5335,6 +5599,298 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChainVerdict"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: also what is not visible to the asker */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`, `bad_page_token`, `idempotency_reuse` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`, `audit_unavailable`, `views_missing` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_backfills: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackfillList"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: also what is not visible to the asker */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`, `bad_page_token`, `idempotency_reuse` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`, `audit_unavailable`, `views_missing` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    order_backfill: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key with the same request again gives the first answer, without doing it twice. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackfillBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackfillShown"];
+                };
+            };
+            /** @description `bad_request`, `malformed`: the body cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: also what is not visible to the asker */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_in_flight`, or it does not fit the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`, `bad_page_token`, `idempotency_reuse` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`, `audit_unavailable`, `views_missing` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_backfill: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                backfill: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackfillShown"];
+                };
+            };
+            /** @description `unauthenticated` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: also what is not visible to the asker */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`, `bad_page_token`, `idempotency_reuse` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`, `audit_unavailable`, `views_missing` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_backfill: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key with the same request again gives the first answer, without doing it twice. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                backfill: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackfillShown"];
                 };
             };
             /** @description `unauthenticated` */
