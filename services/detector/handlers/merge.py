@@ -19,7 +19,7 @@ from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasing import Erasing, carry_out, due, tell
 from services.detector.handlers.erasures import Erasures
 from services.detector.handlers.publishing import Publisher
-from services.detector.handlers.statelog import Restored, StateLog, forget_before, restore
+from services.detector.handlers.statelog import CORRUPT, Restored, StateLog, forget_before, restore
 from services.detector.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -72,12 +72,16 @@ class Merge:
         self.client = client
         began = clock.monotonic()
         found = await self._restored(client, tp)
-        if found.fault is not None:
-            raise RuntimeError(
-                f"the state of merge partition {tp.partition} cannot be restored: {found.fault}"
-            )
+        fault = found.fault or await self._lacking(client, tp, found)
         engine = Engine(PARTIALS.partitions)
         engine.define(self.definitions.kpis)
+        if fault is None and found.value is not None:
+            try:
+                engine.restore(found.value, found.frames)
+            except CORRUPT as error:
+                fault = f"its snapshot cannot be read: {error!r}"
+        if fault is not None:
+            raise RuntimeError(f"the state of merge partition {tp.partition} cannot be restored: {fault}")
         await self._replay(tp, engine, found)
         partition = Partition(
             engine,
@@ -102,10 +106,15 @@ class Merge:
             await asyncio.sleep(0.5)
         return await restore(self.settings, tp.partition, await client.committed(tp))
 
+    async def _lacking(self, client: AIOKafkaConsumer, tp: TopicPartition, found: Restored) -> str | None:
+        """Which of the rows that the steps took in are gone: the steps would be taken as if they had had none."""
+        first = (await client.beginning_offsets([tp]))[tp]
+        if not found.steps or first <= found.snapshot_at.to:
+            return None
+        return f"partial rows of offsets {found.snapshot_at.to} to {first} were deleted before they were in a snapshot"
+
     async def _replay(self, tp: TopicPartition, engine: Engine, found: Restored) -> None:
         """Take the steps since the snapshot again. What they brought was published then."""
-        if found.value is not None:
-            engine.restore(found.value, found.frames)
         steps = iter(found.steps)
         step = next(steps, None)
         waiting: list[Record] = []

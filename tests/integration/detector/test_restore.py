@@ -1,0 +1,62 @@
+"""What a merge partition's state is made of again is all there, or the detector says what is not."""
+
+import pytest
+from aiokafka import TopicPartition
+
+from libs.common.catalog import Catalog
+from libs.common.kafka import consumer, delete_before, ensure_topics, producer
+from libs.common.settings import ServiceSettings
+from libs.common.stream import send
+from libs.common.topics import PARTIALS, STATE
+from services.detector.handlers import bus
+from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.erasures import Erasures
+from services.detector.handlers.merge import Merge
+from services.detector.handlers.publishing import Publisher
+from services.detector.handlers.statelog import StateLog, Step
+from services.detector.settings import Settings
+
+
+@pytest.fixture
+async def settings(servers: dict[str, str], namespace: str, database: str) -> Settings:
+    found = Settings(
+        kafka=servers["SEXTANT_KAFKA"], database=database, redis=servers["SEXTANT_REDIS"],
+        registry=servers["SEXTANT_REGISTRY"], prefix=namespace, port=0,
+    )  # fmt: skip
+    await ensure_topics(found, [(each.name, each, each.partitions) for each in (PARTIALS, STATE)])
+    return found
+
+
+async def take_steps(settings: ServiceSettings, tp: TopicPartition, count: int) -> None:
+    """So many steps of one record each, as the merge loop would have written them."""
+    log = StateLog(tp.partition, Step(0, 0, 0))
+    writer = producer(settings, "restore")
+    await writer.start()
+    for number in range(count):
+        async with writer.transaction():
+            marks = bus.marks("meter", number % 2, number, idle=False, upto=number)
+            await send(writer, settings, [each for each in marks if each.partition == tp.partition])
+        at = 2 * (number + 1)  # a transaction's marker has an offset of its own
+        async with writer.transaction():
+            await send(writer, settings, [log.step(at, number, 10)])
+            await writer.send_offsets_to_transaction({tp: at}, f"{settings.prefix}detector.merge")
+    await writer.stop()
+
+
+async def test_rows_that_were_deleted_before_a_snapshot_had_them_are_a_named_fault(
+    settings: Settings,
+) -> None:
+    tp = TopicPartition(settings.prefix + PARTIALS.name, 0)
+    await take_steps(settings, tp, 5)
+    merge = Merge(settings, Definitions(Catalog()), Publisher(1), Erasures(settings))
+    client = consumer(settings, "detector.merge")
+    await client.start()
+    client.assign([tp])
+    try:
+        await merge.assigned(client, tp)
+        assert merge.partitions[0].engine.marks["meter"].marks.keys() == {0, 1}
+        await delete_before(settings, tp, 4)
+        with pytest.raises(RuntimeError, match="partial rows of offsets 0 to 4 were deleted"):
+            await merge.assigned(client, tp)
+    finally:
+        await client.stop()
