@@ -9,6 +9,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import TopicAlreadyExistsError
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from libs.common import groups
 from libs.common.batches import Batch, Record, Records, batches_in
 from libs.common.settings import ServiceSettings
 from libs.common.topics import Topic
@@ -105,6 +106,7 @@ class _Result(_FetchResult):
 
 library: Any = fetcher
 library.MemoryRecords, library.PartitionRecords, library.FetchResult = _Fetched, _Batches, _Result
+groups.mend()
 
 
 def producer(settings: ServiceSettings, transactional_id: str | None = None) -> AIOKafkaProducer:

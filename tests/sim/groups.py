@@ -3,7 +3,7 @@
 A member that joins, leaves or is silent for the session's time makes the group share its partitions out anew: all
 members hear of it with their next heartbeat, give up what they have, join, and are told what is theirs. One that does
 not join in time is put out. A member with an instance id takes the place of its former self at once, and leaves only by
-silence.
+silence. If its topics are others by now, the group shares anew: Kafka alone does not, `libs/common/groups.py` does.
 """
 
 import asyncio
