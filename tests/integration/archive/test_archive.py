@@ -80,7 +80,7 @@ def test_a_series_that_is_silent_for_long_leaves_the_latest_and_keeps_its_histor
         service.post("/v1/sources/vault/watermark", json={"through": f"2026-11-25T{at}:59Z"})
 
     tell("k-early", "05:00")
-    tell("k-mid", "05:30")
+    tell("k-mid", "05:55")
     until(lambda: "k-early" in series("latest"), seconds=90)
     tell("k-late", "06:25")
     tell("k-end", "06:40")

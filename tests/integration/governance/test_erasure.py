@@ -214,5 +214,5 @@ def test_explain_says_that_events_were_erased_and_claims_no_fault(mesh: Mesh) ->
 def test_what_comes_after_the_erasure_is_a_new_fact_and_counts(mesh: Mesh) -> None:
     push(mesh, "c", 3)
     value = "SELECT value FROM read.latest WHERE kpi = %s AND series->>'holder' = %s"
-    assert until(lambda: mesh.query(value, "spent", CANARY)) == [(8.0,)]
+    assert until(lambda: mesh.query(value, "spent", CANARY) == [(8.0,)])  # whose parts come one by one
     assert until(lambda: mesh.query("SELECT value FROM read.latest WHERE kpi = 'takings'") == [(24.0,)])
