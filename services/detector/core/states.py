@@ -27,7 +27,9 @@ class States(dict[str, MergeState]):
             self.together(group)
 
     def together(self, kpis: Sequence[CompiledKpi]) -> MergeState:
-        """An empty state for these KPIs, which may share one."""
+        """An empty state for these KPIs, which may share one, and which those that they shared one with keep."""
+        for _ in self.apart([kpi.name for kpi in kpis if kpi.name in self]):
+            pass
         return self._give(_new(kpis))
 
     def _give(self, state: MergeState) -> MergeState:

@@ -35,7 +35,7 @@ def kpi(id: str, **more: Any) -> dict[str, Any]:
 KPIS = [
     kpi("spent", source="cards", by=["holder"], signals=[{"id": "much", "threshold": {"above": 1.0}}]),
     kpi("spent_upper", source="cards", let={"who": "upper(holder)"}, by=["who", "shop"]),
-    kpi("takings", source="cards", by=["shop"]),
+    kpi("shop_takings", source="cards", by=["shop"]),
     kpi("all_spent", over={"x": "spent"}, value="sum(x)"),
     kpi("spent_twice", over={"x": "spent"}, value="sum(x) * 2", by=["holder"]),
     kpi("rides", source="cards", by=["holder"], window={"session": "5m"}),
@@ -150,7 +150,7 @@ def test_a_dry_run_counts_and_erases_nothing(mesh: Mesh) -> None:
 
 def test_a_subject_is_gone_from_every_store_though_services_are_killed(mesh: Mesh) -> None:
     assert "Canary" in texts_of_state(mesh)
-    takings = mesh.query("SELECT value FROM read.latest WHERE kpi = 'takings'")
+    takings = mesh.query("SELECT value FROM read.latest WHERE kpi = 'shop_takings'")
     everything = mesh.query("SELECT value FROM read.latest WHERE kpi = 'all_spent'")
     answer = order(mesh)
     assert answer.status_code == 202, answer.text
@@ -191,7 +191,7 @@ def test_a_subject_is_gone_from_every_store_though_services_are_killed(mesh: Mes
     last = dict(records(mesh, "detector.models"))
     assert [key for key, value in last.items() if b"Canary" in key and value] == []
     assert mesh.query("SELECT count(*) FROM read.events WHERE source = 'cards'") == [(4,)]
-    assert mesh.query("SELECT value FROM read.latest WHERE kpi = 'takings'") == takings == [(16.0,)]
+    assert mesh.query("SELECT value FROM read.latest WHERE kpi = 'shop_takings'") == takings == [(16.0,)]
     assert mesh.query("SELECT value FROM read.latest WHERE kpi = 'all_spent'") == everything == [(16.0,)]
     audit = "SELECT count(*) FROM read.audit WHERE action = 'erase subject' AND resource = 'sources/cards'"
     assert mesh.query(audit)[0][0] >= 2
@@ -205,7 +205,7 @@ def test_a_new_kpi_that_reads_the_past_does_not_find_the_subject(mesh: Mesh) -> 
 
 
 def test_explain_says_that_events_were_erased_and_claims_no_fault(mesh: Mesh) -> None:
-    path = "/v1/explain/observations/takings/shop%3Ds1/2026-11-24T10:00:00Z"
+    path = "/v1/explain/observations/shop_takings/shop%3Ds1/2026-11-24T10:00:00Z"
     events = mesh.as_("stew").get(path).json()["events"]
     assert (events["matched"], events["count"], events["agrees"]) == (4, 8, None)
     assert events["note"].startswith("4 events of the window in its ranges were erased")
@@ -215,4 +215,4 @@ def test_what_comes_after_the_erasure_is_a_new_fact_and_counts(mesh: Mesh) -> No
     push(mesh, "c", 3)
     value = "SELECT value FROM read.latest WHERE kpi = %s AND series->>'holder' = %s"
     assert until(lambda: mesh.query(value, "spent", CANARY) == [(8.0,)])  # whose parts come one by one
-    assert until(lambda: mesh.query("SELECT value FROM read.latest WHERE kpi = 'takings'") == [(24.0,)])
+    assert until(lambda: mesh.query("SELECT value FROM read.latest WHERE kpi = 'shop_takings'") == [(24.0,)])

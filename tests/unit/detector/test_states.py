@@ -99,6 +99,24 @@ def test_kpis_of_another_lateness_or_begun_later_have_a_state_of_their_own() -> 
     assert engine.states.leaders() == {"total@1": ["total@1"], "mean@1": ["mean@1"], "flown@1": ["flown@1"]}
 
 
+def test_a_state_is_restored_beside_that_of_a_kpi_that_began_after_the_snapshot() -> None:
+    window = {"tumbling": "10m"}
+    before = {"total@1": compiled("total", window)}
+    both = {**before, "mean@1": compiled("mean", window)}
+    live = [Announcement("total@1", number, None, True) for number in range(PARTITIONS)]
+    engine = Engine(1)
+    engine.define(before)
+    engine.step(rows_of([Event(1, "UA", 5, 0)], list(before.values()), 0), [], live, 0)
+    restored = Engine(1)
+    restored.define(both)
+    restored.restore(*engine.snapshot())
+    marks = [Mark("departures", number, 60 * MINUTE, False) for number in range(PARTITIONS)]
+    found = restored.step([], marks, [], 0)
+    assert [(each.compiled.name, each.due["value"].to_list()) for each in found if each.due.height] == [
+        ("total@1", [5.0])
+    ]
+
+
 def test_a_kpi_whose_value_cannot_be_computed_is_parked_and_those_beside_it_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
