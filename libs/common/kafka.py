@@ -172,10 +172,12 @@ async def _create(
 
 
 async def read_all(
-    settings: ServiceSettings, topic: str, *, partitions: Iterable[int] | None = None
+    settings: ServiceSettings, topic: str, *, partitions: Iterable[int] | None = None, undecided: bool = False
 ) -> AsyncIterator[Sequence[Record]]:
     """Batches of a topic's committed records from its start to the end that it has now.
 
+    Readers see nothing behind a transaction that is open. In a partition that several writers share, that is
+    anyone's, and what is committed behind it is missed: with `undecided` those that are open now are waited for.
     Transaction markers and compacted holes take offsets without being records, so the end is known by the
     consumer's position and not by the last record.
     """
@@ -190,7 +192,11 @@ async def read_all(
             return
         client.assign(assigned)
         await client.seek_to_beginning(*assigned)
-        ends = await client.end_offsets(assigned)
+        if undecided:
+            marks = await high_watermarks(settings, name)
+            ends = {tp: marks[tp.partition] for tp in assigned}
+        else:
+            ends = await client.end_offsets(assigned)
         pending = {tp for tp in assigned if ends[tp] > 0}
         while pending:
             for records in (await client.getmany(*pending, timeout_ms=100)).values():

@@ -14,7 +14,7 @@ from aiokafka.errors import IllegalStateError, TopicAlreadyExistsError
 from aiokafka.structs import ConsumerRecord
 
 from libs.common import clock, kafka
-from tests.sim.broker import Broker, Entry
+from tests.sim.broker import Broker, Entry, Partition
 from tests.sim.groups import Group, Member
 from tests.sim.virtual import host
 
@@ -190,7 +190,7 @@ class Consumer:
         self, *, bootstrap_servers: str, group_id: str | None = None, group_instance_id: str | None = None,
         session_timeout_ms: int = 10_000, isolation_level: str = "read_committed", **_: object,
     ) -> None:  # fmt: skip
-        assert isolation_level == "read_committed"
+        self.committed_only = isolation_level == "read_committed"
         self.broker = BROKERS[bootstrap_servers]
         self.group_id = group_id
         self.member = Member(host(), group_instance_id, session_timeout_ms / 1000)
@@ -288,7 +288,11 @@ class Consumer:
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Of a reader of committed records: the last stable offsets."""
-        return await self.broker.call(lambda: {tp: self.broker.log(tp).stable for tp in partitions})
+
+        def end(log: Partition) -> int:
+            return log.stable if self.committed_only else log.end
+
+        return await self.broker.call(lambda: {tp: end(self.broker.log(tp)) for tp in partitions})
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None

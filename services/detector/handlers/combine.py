@@ -98,7 +98,7 @@ class Combine:
         self.client = client
         key, progress = self._key(tp), Progress()
         await self.reading.erasures.load()
-        async for records in read_all(self.settings, INPUTS.name):
+        async for records in read_all(self.settings, INPUTS.name, undecided=True):
             for record in records:
                 if record.key == key and record.value:
                     progress = Progress.decode(record.value)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,7 +13,7 @@ from libs.common.events import BackfillChanged, LateEvents, VersionReady
 from libs.common.kafka import Record, delete_before, read_between
 from libs.common.stream import Output, Outputs
 from libs.common.topics import BACKFILLS, LATE, PARTIALS, STATE, VERSIONS
-from services.detector.core.engine import CLOSED, INPUT, Emission, Engine
+from services.detector.core.engine import CLOSED, INPUT, Announcement, Emission, Engine, Ready, Rows
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasing import Erasing, carry_out, due, tell
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 RELEASE_BYTES = 32 * 1024 * 1024
 """A state of at most so many bytes is written out whole when its partition is given up."""
 ATTEMPTS = 4
+CATALOG_SECONDS = 30.0
+"""So long the catalog may lag behind that of the process which had the partition before."""
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Partition:
     engine: Engine
     log: StateLog
     definitions: int = -1
+    """Version of the definitions that the engine was given last."""
     late: dict[str, int] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     """Versions that this process has said to be caught up."""
@@ -44,6 +47,11 @@ class Partition:
     """Offset of the log before which a snapshot, once committed, makes all needless."""
     taken_in: int | None = None
     """Offset of the partials up to which a snapshot without a subject, once committed, makes all needless."""
+
+
+def named(rows: Iterable[Rows], announced: Iterable[Announcement], ready: Iterable[Ready]) -> set[str]:
+    """The KPIs (`id@version`) that a step is for."""
+    return {name for each in rows for name in each.kpis} | {each.kpi for each in (*announced, *ready)}
 
 
 class Merge:
@@ -73,6 +81,8 @@ class Merge:
         began = clock.monotonic()
         found = await self._restored(client, tp)
         fault = found.fault or await self._lacking(client, tp, found)
+        if found.value is not None:
+            await self._defined(found.value["kpis"])
         engine = Engine(PARTIALS.partitions)
         engine.define(self.definitions.kpis)
         if fault is None and found.value is not None:
@@ -86,7 +96,6 @@ class Merge:
         partition = Partition(
             engine,
             StateLog(tp.partition, found.last, found.steps[0].now if found.steps else None),
-            self.definitions.version,
             erasing=Erasing(dict((found.value or {}).get("erased", {}))),
         )
         self.partitions[tp.partition] = partition
@@ -124,11 +133,28 @@ class Merge:
                 taken = [record for record in waiting if record.offset < step.to]
                 waiting = waiting[len(taken) :]
                 rows, marks, announced, ready = bus.read(taken)
+                if await self._defined(named(rows, announced, ready)):
+                    engine.define(self.definitions.kpis)
                 engine.step(rows, marks, announced, step.now, ready)
                 step = next(steps, None)
         while step is not None:
             engine.step((), (), (), step.now)
             step = next(steps, None)
+
+    async def _defined(self, names: Iterable[str]) -> bool:
+        """Wait until the catalog says what these KPIs are; whether that took a while."""
+        deadline, waited = clock.monotonic() + CATALOG_SECONDS, False
+        for name in names:
+            while True:
+                try:
+                    self._await_definition(name)
+                    break
+                except TryLater as later:
+                    if clock.monotonic() > deadline:
+                        raise RuntimeError(f"a state cannot be restored: {later}") from later
+                    waited = True
+                    await asyncio.sleep(0.1)
+        return waited
 
     async def revoked(self, tp: TopicPartition) -> None:
         self.partitions.pop(tp.partition, None)
@@ -143,9 +169,7 @@ class Merge:
         await self._trim(tp.partition, partition)
         rows, marks, announced, ready = bus.read(records)
         asked = bus.asked_in(records)
-        named = {name for each in rows for name in each.kpis} | {each.kpi for each in (*announced, *ready)}
-        named |= {name for name, _ in asked}
-        for name in named:
+        for name in named(rows, announced, ready) | {name for name, _ in asked}:
             self._await_definition(name)
         if partition.definitions != self.definitions.version:
             partition.definitions = self.definitions.version
