@@ -221,3 +221,7 @@ class Broker:
         if id not in self.groups:
             self.groups[id] = Group(self.dice, self.topics)
         return self.groups[id]
+
+
+BROKERS: dict[str, Broker] = {}
+"""By their `bootstrap_servers`."""

@@ -9,19 +9,18 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.admin import NewTopic, RecordsToDelete
-from aiokafka.errors import IllegalStateError, TopicAlreadyExistsError
+from aiokafka.errors import IllegalStateError
 from aiokafka.structs import ConsumerRecord
 
 from libs.common import clock, kafka
-from tests.sim.broker import Broker, Entry, Partition
+from tests.sim.admin import Admin
+from tests.sim.broker import BROKERS, Broker, Entry, Partition
 from tests.sim.groups import Group, Member
 from tests.sim.virtual import host
 
 Result = TypeVar("Result")
 COORDINATION = "coordination"
 """Name of the tasks that keep a member in its group; a lost connection does not end them."""
-BROKERS: dict[str, Broker] = {}  # by their `bootstrap_servers`
 
 
 @contextmanager
@@ -324,7 +323,7 @@ class Consumer:
                 continue  # sought elsewhere, or given up, while the answer was on its way
             place.position, place.highwater = after, self.broker.log(tp).end
             if entries:
-                found[tp] = [_record(tp, offset, entry) for offset, entry in entries]
+                found[tp] = [consumed(tp, offset, entry) for offset, entry in entries]
         return found
 
     async def _until_more(self, partitions: Sequence[TopicPartition], seconds: float) -> None:
@@ -344,7 +343,8 @@ class Consumer:
                 waiting.cancel()
 
 
-def _record(tp: TopicPartition, offset: int, entry: Entry) -> "ConsumerRecord[bytes | None, bytes | None]":
+def consumed(tp: TopicPartition, offset: int, entry: Entry) -> "ConsumerRecord[bytes | None, bytes | None]":
+    """A record as a consumer gets it."""
     sizes = (-1 if entry.key is None else len(entry.key), -1 if entry.value is None else len(entry.value))
     return ConsumerRecord(
         tp.topic,
@@ -363,42 +363,3 @@ def _record(tp: TopicPartition, offset: int, entry: Entry) -> "ConsumerRecord[by
 async def _awaited(result: Awaitable[None] | None) -> None:
     if result is not None:
         await result
-
-
-class Admin:
-    def __init__(self, *, bootstrap_servers: str, **_: object) -> None:
-        self.broker = BROKERS[bootstrap_servers]
-
-    async def start(self) -> None:
-        await self.broker.travel()
-
-    async def close(self) -> None: ...
-
-    async def list_topics(self) -> list[str]:
-        return await self.broker.call(lambda: list(self.broker.topics))
-
-    async def describe_topics(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        counts = await self.broker.call(lambda: {name: len(self.broker.topics[name]) for name in names})
-        return [
-            {"topic": name, "partitions": [{"partition": number} for number in range(count)]}
-            for name, count in counts.items()
-        ]
-
-    async def create_topics(self, topics: Sequence[NewTopic], **_: object) -> Any:
-        def create() -> list[tuple[str, int, str | None]]:
-            answers: list[tuple[str, int, str | None]] = []
-            for topic in topics:
-                taken = topic.name in self.broker.topics
-                answers.append((topic.name, TopicAlreadyExistsError.errno if taken else 0, None))
-                if not taken:
-                    self.broker.create(topic.name, topic.num_partitions)
-            return answers
-
-        return SimpleNamespace(topic_errors=await self.broker.call(create))
-
-    async def delete_records(self, wanted: Mapping[TopicPartition, RecordsToDelete]) -> None:
-        def delete() -> None:
-            for tp, each in wanted.items():
-                self.broker.delete_before(tp, each.before_offset)
-
-        await self.broker.call(delete)

@@ -15,7 +15,7 @@ class Stuck(Exception):
 
 
 TURN_SECONDS = 1e-9
-"""What a turn of the loop takes: else who waits for what is left of a time, less than can be added to it, waits forever."""
+"""What a turn of the loop takes: else who waits for what is left of a time, too little to add to it, waits forever."""
 
 
 class _Jump(selectors.SelectSelector):

@@ -53,6 +53,17 @@ class Derived:
         self.revised: list[pl.DataFrame] = []
         self.served: dict[str, int] = {}
         """Input (its name here) → the version whose values count."""
+        self.whole_after: int | None = None
+        """Of windows that end by then (ms) not all values come: they were closed before this KPI began."""
+
+    def begin_after(self, closed: int | None) -> None:
+        """A partition of the inputs had closed the windows that end by `closed` when it brought what stood."""
+        if closed is not None:
+            self.whole_after = max(closed, self.whole_after or closed)
+            self.content = self._whole(self.content)
+
+    def _whole(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows if self.whole_after is None else rows.filter(pl.col("stop") > self.whole_after)
 
     def serve(self, id: str, version: int) -> None:
         """From now on this version of an input counts: windows that are still open are made of it."""
@@ -79,6 +90,7 @@ class Derived:
         return pl.any_horizontal(pl.lit(False), *mine)
 
     def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
+        partials = self._whole(partials)
         for name, version in partials.group_by("input").agg(pl.col("version").min()).iter_rows():
             self.served.setdefault(name, version)
         served, partials = partials.filter(self._counts()), partials.filter(self._counts(newer=True))
@@ -106,7 +118,7 @@ class Derived:
         out = pl.DataFrame(schema=observations(self.compiled))
         pairs = pl.concat(due).unique() if due else pl.DataFrame()
         if pairs.height:
-            out = self._values(pairs).select(out.columns).sort("start", "series_key")
+            out = self.published.next(self._values(pairs)).select(out.columns).sort("start", "series_key")
         if watermark is not None:
             closed = watermark - self.compiled.lateness
             self.content = self.content.filter(pl.col("stop") > closed)
@@ -134,13 +146,13 @@ class Derived:
         )
         schema = observations(self.compiled)
         status = pl.when("__given").then(pl.lit("final")).otherwise(pl.lit("retracted")).alias("status")
-        return self.published.next(
-            merged.with_columns(
-                status,
-                pl.lit([], dtype=schema["offsets"]).alias("offsets"),
-                *self.compiled.finals(),
-            )
+        return merged.with_columns(
+            status, pl.lit([], dtype=schema["offsets"]).alias("offsets"), *self.compiled.finals()
         )
+
+    def standing(self) -> pl.DataFrame:
+        made = self._values(self.published.final(self.emitted_to))
+        return self.published.known(made).select(list(observations(self.compiled)))
 
     def of(self, kpi: CompiledKpi, due: pl.DataFrame) -> pl.DataFrame:
         return due
@@ -153,10 +165,10 @@ class Derived:
     def snapshot(self) -> tuple[Scalars, Snapshot]:
         served = {f"{SERVED}{name}": version for name, version in self.served.items()}
         frames = {"rows": self.content, "published": self.published.windows}
-        return {"emitted_to": self.emitted_to, **served}, frames
+        return {"emitted_to": self.emitted_to, "whole_after": self.whole_after, **served}, frames
 
     def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None:
-        self.emitted_to = scalars["emitted_to"]
+        self.emitted_to, self.whole_after = scalars["emitted_to"], scalars.get("whole_after")
         self.served = {
             name.removeprefix(SERVED): version
             for name, version in scalars.items()

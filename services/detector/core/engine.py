@@ -14,69 +14,11 @@ from services.detector.core.definitions import CompiledKpi, newest, of
 from services.detector.core.derived import Derived
 from services.detector.core.sessions import Sessions
 from services.detector.core.states import States
+from services.detector.core.steps import CLOSED, Announcement, Emission, Mark, Ready, Rows
 from services.detector.core.watermarks import Watermark
 
 INPUT = "kpi:"
 """Before the id of a KPI: the name of its emitted values as a source of KPIs over it."""
-
-CLOSED = "closed"
-"""Of late rows: windows that end up to then were closed when they came; None: they are in no window."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Partial rows of one input partition, for the KPIs named (`id@version`)."""
-
-    kpis: tuple[str, ...]
-    partition: int
-    frame: pl.DataFrame
-
-
-@dataclass(frozen=True)
-class Mark:
-    """The watermark of an input partition of a source, in ms; None: as before."""
-
-    source: str
-    partition: int
-    at: int | None
-    idle: bool
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """How far an input partition has been combined for one KPI.
-
-    `live`: it takes part in the source's marks from now on. Until then it catches up, and has marks of its own.
-    """
-
-    kpi: str
-    partition: int
-    at: int | None
-    live: bool
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A merge partition has caught up with a version of a KPI (`id@version`)."""
-
-    kpi: str
-    partition: int
-
-
-@dataclass(frozen=True)
-class Emission:
-    """What one step brought for one KPI."""
-
-    compiled: CompiledKpi
-    late: pl.DataFrame
-    due: pl.DataFrame
-    windows: pl.DataFrame
-    """What `due` was made of; the same frame for all KPIs that share a state."""
-    watermark: int | None
-    marks: tuple[int | None, ...]
-    """Of the input partitions."""
-    moved: bool
-    """The watermark is further than before."""
 
 
 @dataclass
@@ -204,6 +146,8 @@ class Engine:
                 mark for mark in marks if mark.source == compiled.source.id and mark.partition in track.live
             ]
             return track.watermark.after((mark.partition, mark.at, mark.idle) for mark in mine)
+        if len(self.tracks[name].live) < self.inputs:
+            return None
         times: list[int] = []
         for source in (f"{INPUT}{id}" for id in compiled.kpi.over.values()):
             known = self.marks.get(source, Watermark(self.inputs))
@@ -226,7 +170,9 @@ class Engine:
             return
         track.live.add(each.partition) if each.live else track.live.discard(each.partition)
         track.watermark.advance(each.partition, each.at, False)
-        source = self.kpis[each.kpi].source
+        state, source = self.states.get(each.kpi), self.kpis[each.kpi].source
+        if isinstance(state, Derived):
+            state.begin_after(each.at)
         if each.live and source is not None and source.id in self.marks:
             known = self.marks[source.id].marks.get(each.partition)
             if known is not None:
@@ -242,7 +188,7 @@ class Engine:
         compiled, track = self.kpis[name], self.tracks[name]
         if name in self.parked:
             return False
-        if compiled.source is not None and len(track.live) < compiled.source.partitions:
+        if len(track.live) < (compiled.source.partitions if compiled.source is not None else self.inputs):
             return False
         others = [each for each in self.states if each != name and of(each) == of(name)]
         return name not in self.states or all(
@@ -273,6 +219,8 @@ class Engine:
         inputs = self._inputs(name)
         if inputs is None:
             return self.tracks[name].watermark.at
+        if len(self.tracks[name].live) < self.inputs:
+            return None
         times = [each.at if each is not None else None for each in inputs]
         return None if None in times or not times else min(at for at in times if at is not None)
 
@@ -281,6 +229,32 @@ class Engine:
         if compiled.source is not None:
             return None
         return [self.marks.get(f"{INPUT}{id}") for id in compiled.kpi.over.values()]
+
+    def wanting(self, number: int) -> list[CompiledKpi]:
+        """KPIs over others to which this merge partition has not brought yet what stands of them."""
+        return [
+            self.kpis[name]
+            for name, track in self.tracks.items()
+            if self.kpis[name].source is None and number not in track.live
+        ]
+
+    def standing(self, compiled: CompiledKpi) -> list[tuple[CompiledKpi, pl.DataFrame]]:
+        """Of the inputs of a KPI over others, all versions, the old ones first: the final values that may change yet.
+
+        A KPI over others that is new is made of them, and of what comes after.
+        """
+        names = [name for name in self.states if of(name) in compiled.kpi.over.values()]
+        inputs = sorted((self.kpis[name] for name in names), key=lambda each: each.version)
+        return [(each, self.states[each.name].of(each, self.states[each.name].standing())) for each in inputs]
+
+    def closed_to(self, compiled: CompiledKpi) -> int | None:
+        """Up to where (ms) windows of the inputs of a KPI over others take no more events."""
+        times = [
+            at - self.kpis[name].lateness
+            for name in self.states
+            if of(name) in compiled.kpi.over.values() and (at := self.watermark(name)) is not None
+        ]
+        return max(times, default=None)
 
     def held_by(self, name: str) -> str | None:
         """The input that holds back a KPI over others."""

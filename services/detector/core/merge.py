@@ -40,6 +40,10 @@ class MergeState(Protocol):
         """What is to be published at the moment `now` (ms), oldest windows first; see `of`."""
         ...
 
+    def standing(self) -> pl.DataFrame:
+        """What `emit` gave last of the windows that are final and still take events; see `of`."""
+        ...
+
     def of(self, kpi: CompiledKpi, due: pl.DataFrame) -> pl.DataFrame:
         """What of `emit` is to be published for one of the KPIs (`observations`)."""
         ...
@@ -160,6 +164,13 @@ class Panes:
             return pl.DataFrame(schema=WINDOW)
         return pl.concat(found).sort("start", "series_key", maintain_order=True)
 
+    def standing(self) -> pl.DataFrame:
+        pairs = self.published.final(self.emitted_to)
+        if pairs.is_empty() or not self.panes:
+            return pl.DataFrame(schema=WINDOW)
+        made = self._made(self._members(pairs["start"].unique().to_numpy()), "final", pairs)
+        return self.published.known(made).select(*WINDOW, *self.states)
+
     def of(self, kpi: CompiledKpi, due: pl.DataFrame) -> pl.DataFrame:
         if due.is_empty():
             return pl.DataFrame(schema=observations(kpi))
@@ -203,14 +214,17 @@ class Panes:
         return rows.join(table, on="start")
 
     def _due(self, members: pl.DataFrame, status: str, pairs: pl.DataFrame | None = None) -> pl.DataFrame:
+        return self.published.next(self._made(members, status, pairs)).select(*WINDOW, *self.states)
+
+    def _made(self, members: pl.DataFrame, status: str, pairs: pl.DataFrame | None) -> pl.DataFrame:
+        """Windows of their members: of all, or of those of `pairs` (series_key, start)."""
         if pairs is not None:
             wanted = pairs.select("series_key", pl.col("start").alias("window"))
             members = members.join(wanted, on=["series_key", "window"], how="semi")
-        due = merged(self.states, members).rename({"window": "start"})
-        due = due.with_columns(
-            self.windows.stop_of(due["start"]).alias("stop"), pl.lit(status).alias("status")
+        made = merged(self.states, members).rename({"window": "start"})
+        return made.with_columns(
+            self.windows.stop_of(made["start"]).alias("stop"), pl.lit(status).alias("status")
         )
-        return self.published.next(due).select(*WINDOW, *self.states)
 
     def _forget(self, watermark: int) -> None:
         """Drop the windows that take no more events, and the rows that no window needs."""

@@ -24,6 +24,16 @@ class Published:
         self.windows = pl.concat([others, due.select(list(SCHEMA))])
         return due
 
+    def known(self, made: pl.DataFrame) -> pl.DataFrame:
+        """Adds `revision` to windows as they were published last; without those that never were."""
+        return made.join(self.windows.select(*KEYS, "revision"), on=KEYS)
+
+    def final(self, emitted_to: int | None) -> pl.DataFrame:
+        """Those that end by `emitted_to` (ms): they were published as final."""
+        return (
+            self.windows.clear() if emitted_to is None else self.windows.filter(pl.col("stop") <= emitted_to)
+        )
+
     @property
     def newest(self) -> int | None:
         """End (ms) of the newest window that still takes events."""

@@ -177,6 +177,15 @@ class Sessions:
         busy = pl.col("series_key").is_in(self.windows["series_key"].unique().implode())
         self.closed = self.closed.filter(recent | (last & busy))
 
+    def standing(self) -> pl.DataFrame:
+        told = self.windows.filter(pl.col("final") & ~pl.col("dirty"))
+        if told.is_empty():
+            return pl.DataFrame(schema=observations(self.compiled))
+        told = told.with_columns(pl.lit("final").alias("status"))
+        return told.join(self._values(told), on=["series_key", "start"]).select(
+            list(observations(self.compiled))
+        )
+
     def of(self, kpi: CompiledKpi, due: pl.DataFrame) -> pl.DataFrame:
         return due
 

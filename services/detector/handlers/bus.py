@@ -8,7 +8,7 @@ import polars as pl
 from libs.common.kafka import Headers, Record
 from libs.common.stream import Output
 from libs.common.topics import PARTIALS
-from services.detector.core.engine import Announcement, Mark, Ready, Rows
+from services.detector.core.steps import Announcement, Mark, Ready, Rows
 from services.detector.handlers.statelog import from_bytes, to_bytes
 
 KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO, READY, ERASED, ROUND, BACKFILL = (

@@ -13,7 +13,8 @@ from libs.common.events import BackfillChanged, LateEvents, VersionReady
 from libs.common.kafka import Record, delete_before, read_between
 from libs.common.stream import Output, Outputs
 from libs.common.topics import BACKFILLS, LATE, PARTIALS, STATE, VERSIONS
-from services.detector.core.engine import CLOSED, INPUT, Announcement, Emission, Engine, Ready, Rows
+from services.detector.core.engine import INPUT, Engine
+from services.detector.core.steps import CLOSED, Announcement, Emission, Ready, Rows
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasing import Erasing, carry_out, due, tell
@@ -42,6 +43,8 @@ class Partition:
     late: dict[str, int] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     """Versions that this process has said to be caught up."""
+    brought: set[str] = field(default_factory=set)
+    """KPIs over others that this process has brought what stood of their inputs."""
     erasing: Erasing = field(default_factory=Erasing)
     needless: int | None = None
     """Offset of the log before which a snapshot, once committed, makes all needless."""
@@ -177,7 +180,8 @@ class Merge:
         now = int(clock.now().timestamp() * 1000)
         emissions = partition.engine.step(rows, marks, announced, now, ready)
         erased = self._erase(tp.partition, partition, records)
-        outputs: list[Output | Outputs] = [*self._ready(tp.partition, partition)]
+        outputs: list[Output | Outputs] = [*self._begun(tp.partition, partition)]
+        outputs += self._ready(tp.partition, partition)
         settled = partition.needless is None and not erased
         outputs += tell(self.erasures, tp.partition, partition.erasing, settled=settled)
         outputs += self._closed(tp.partition, partition.engine, asked)
@@ -205,6 +209,13 @@ class Merge:
         subjects = due(self.erasures, self.definitions.catalog, number, erasing, engine)
         carry_out(subjects, erasing, engine)
         return bool(subjects)
+
+    def _begun(self, number: int, partition: Partition) -> Iterator[Output]:
+        """Bring, once, what stands of their inputs to KPIs over others that are new."""
+        for compiled in partition.engine.wanting(number):
+            if compiled.name not in partition.brought:
+                partition.brought.add(compiled.name)
+                yield from self.publisher.standing(partition.engine, compiled, number)
 
     def _ready(self, number: int, partition: Partition) -> Iterator[Output]:
         """Tell, once, of versions that have caught up: the other merge partitions, and who reads."""

@@ -11,11 +11,12 @@ from libs.common.expressions import OFFSET, PARTITION, TIME
 from libs.common.stream import Output, Outputs
 from libs.common.topics import OBSERVATIONS, PARTIALS
 from services.detector.core.combine import series_keys, split
-from services.detector.core.definitions import CompiledKpi
+from services.detector.core.definitions import CompiledKpi, of
 from services.detector.core.derived import contributions
-from services.detector.core.engine import INPUT, Emission, completeness
+from services.detector.core.engine import INPUT, Engine, completeness
 from services.detector.core.merge import observations
 from services.detector.core.publish import Common, Envelope, common, encode
+from services.detector.core.steps import Emission
 from services.detector.handlers import bus
 
 
@@ -74,12 +75,29 @@ class Publisher:
 
     def onward(self, emission: Emission, over: list[CompiledKpi], number: int) -> Iterator[Output]:
         """To KPIs over this one: its final values. After those of all versions goes how far it has got."""
-        source = f"{INPUT}{emission.compiled.kpi.id}"
         for compiled in over:
-            keys = keys_of(compiled, emission.due["series_key"])
-            frame = contributions(compiled, emission.compiled, emission.due, keys)
-            for target, part in split(frame, PARTIALS.partitions).items():
-                yield bus.rows([compiled.name], source, number, part, target, telemetry.inject([]))
+            yield from self._given(compiled, emission.compiled, emission.due, number)
+
+    def standing(self, engine: Engine, compiled: CompiledKpi, number: int) -> Iterator[Output]:
+        """To a KPI over others that is new: what stands of them in merge partition `number`, and how far that is."""
+        for input, due in engine.standing(compiled):
+            yield from self._given(compiled, input, due, number)
+        for id in dict.fromkeys(compiled.kpi.over.values()):
+            times = [engine.watermark(name) for name in engine.states if of(name) == id]
+            if at := max((each for each in times if each is not None), default=None):
+                yield from bus.marks(f"{INPUT}{id}", number, at, idle=False, upto=0)
+        closed = engine.closed_to(compiled)
+        yield from bus.announcement(compiled.name, f"{INPUT}{compiled.kpi.id}", number, closed, live=True)
+
+    def _given(
+        self, compiled: CompiledKpi, input: CompiledKpi, due: pl.DataFrame, number: int
+    ) -> Iterator[Output]:
+        """Values of an input that merge partition `number` gives to a KPI over it."""
+        frame = contributions(compiled, input, due, keys_of(compiled, due["series_key"]))
+        for target, part in split(frame, PARTIALS.partitions).items():
+            yield bus.rows(
+                [compiled.name], f"{INPUT}{input.kpi.id}", number, part, target, telemetry.inject([])
+            )
 
     def passed(self, emission: Emission, over: list[CompiledKpi], number: int) -> list[Output]:
         """To KPIs over this one: how far merge partition `number` has got with it."""

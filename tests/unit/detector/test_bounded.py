@@ -12,9 +12,10 @@ from libs.common.wire import SCHEMA_ID
 from services.detector.core.combine import partials
 from services.detector.core.definitions import CompiledKpi, compile_kpi
 from services.detector.core.derived import contributions
-from services.detector.core.engine import INPUT, Announcement, Engine, Mark, Rows
+from services.detector.core.engine import INPUT, Engine
 from services.detector.core.forgetting import Forgetting
 from services.detector.core.signals import RuleOnKpi, SeriesState
+from services.detector.core.steps import Announcement, Mark, Rows
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 SOURCE = DEFINITION.validate_python(
@@ -45,7 +46,7 @@ def sizes(window: dict[str, str], steps: int, minutes: int) -> list[int]:
         kpis.append(kpi("over", over={"a": "seen"}, value="sum(a)", window=window))
     engine = Engine(1)
     engine.define({each.name: each for each in kpis})
-    engine.step((), (), [Announcement(base.name, 0, None, True)], 0)
+    engine.step((), (), [Announcement(each.name, 0, None, True) for each in kpis], 0)
     found = []
     for step in range(steps):
         now = step * minutes * MINUTE

@@ -14,7 +14,8 @@ from libs.common.expressions import OFFSET, PARTITION, TIME
 from libs.common.wire import SCHEMA_ID
 from services.detector.core.combine import partials, split
 from services.detector.core.definitions import CompiledKpi, compile_kpi
-from services.detector.core.engine import CLOSED, Announcement, Engine, Mark, Rows
+from services.detector.core.engine import Engine
+from services.detector.core.steps import CLOSED, Announcement, Mark, Rows
 
 MINUTE = 60_000
 PARTITIONS = 2

@@ -14,8 +14,9 @@ from libs.common.wire import SCHEMA_ID
 from services.detector.core.combine import partials
 from services.detector.core.definitions import CompiledKpi, compile_kpi
 from services.detector.core.derived import contributions
-from services.detector.core.engine import INPUT, Announcement, Emission, Engine, Mark, Rows
+from services.detector.core.engine import INPUT, Engine
 from services.detector.core.erasure import erase
+from services.detector.core.steps import Announcement, Emission, Mark, Rows
 
 MINUTE = 60_000
 SOURCE = DEFINITION.validate_python(

@@ -8,7 +8,8 @@ from libs.common.catalog import DEFINITION, Kpi, Source
 from services.detector.core.combine import partials
 from services.detector.core.definitions import CompiledKpi, compile_kpi
 from services.detector.core.derived import contributions
-from services.detector.core.engine import INPUT, Announcement, Emission, Engine, Mark, Ready, Rows
+from services.detector.core.engine import INPUT, Engine
+from services.detector.core.steps import Announcement, Emission, Mark, Ready, Rows
 from tests.unit.detector.test_engine import MINUTE, SOURCE, Event, frame
 
 MERGE = 2
@@ -54,6 +55,10 @@ def values(emissions: list[Emission]) -> list[tuple[str, int, float | None, str]
         for each in emissions
         for row in each.due.to_dicts()
     ]
+
+
+PASSED = [Mark(f"{INPUT}flown", number, 15 * MINUTE, False) for number in range(MERGE)]
+BROUGHT = [live(OVER, number) for number in range(MERGE)]
 
 
 def begun() -> Engine:
@@ -118,8 +123,7 @@ def test_a_kpi_over_it_takes_the_new_version_when_all_merge_partitions_are_ready
     inner, outer = engine(OLD, NEW), engine(OLD, NEW, OVER)
     both = [live(each, number) for each in (OLD, NEW) for number in range(2)]
     emissions = inner.step([rows(OLD, 1), rows(NEW, 1), rows(NEW, 2)], marks(15), both, 0)
-    passed = [Mark(f"{INPUT}flown", number, 15 * MINUTE, False) for number in range(MERGE)]
-    assert values(outer.step([*given(OLD, emissions), *given(NEW, emissions)], passed, [], 0)) == [
+    assert values(outer.step([*given(OLD, emissions), *given(NEW, emissions)], PASSED, BROUGHT, 0)) == [
         ("all@1", 0, 1.0, "final")
     ]
     assert values(outer.step([], [], [], 0, [Ready(NEW.name, 0)])) == []
@@ -133,7 +137,33 @@ def test_a_kpi_over_it_takes_the_new_version_when_all_merge_partitions_are_ready
 def test_a_window_that_the_new_version_has_not_is_withdrawn_above_it() -> None:
     inner, outer = engine(OLD, NEW), engine(OLD, NEW, OVER)
     emissions = inner.step([rows(OLD, 1)], marks(15), [live(OLD, number) for number in range(2)], 0)
-    passed = [Mark(f"{INPUT}flown", number, 15 * MINUTE, False) for number in range(MERGE)]
-    outer.step(given(OLD, emissions), passed, [], 0)
+    outer.step(given(OLD, emissions), PASSED, BROUGHT, 0)
     ready = [Ready(NEW.name, number) for number in range(MERGE)]
     assert values(outer.step([], [], [], 0, ready)) == [("all@1", 0, None, "retracted")]
+
+
+def test_a_kpi_over_one_that_runs_begins_when_all_merge_partitions_have_brought_what_stands() -> None:
+    inner, outer = engine(OLD), engine(OLD, OVER)
+    inner.step([rows(OLD, 1)], marks(15), [live(OLD, number) for number in range(2)], 0)
+    inner.step([rows(OLD, 2)], [], [], 0)
+    assert [each.name for each in outer.wanting(0)] == [OVER.name]
+    ((compiled, due),) = inner.standing(OVER)
+    assert (compiled, due["revision"].to_list()) == (OLD, [2])
+    stands = [Rows((OVER.name,), 0, contributions(OVER, OLD, due, due["series_key"]))]
+    assert values(outer.step(stands, PASSED, BROUGHT[:1], 0)) == []
+    assert outer.caught_up() == []
+    assert values(outer.step([], [], BROUGHT[1:], 0)) == [("all@1", 0, 2.0, "final")]
+    assert outer.caught_up() == ["all@1"]
+    assert outer.wanting(0) == []
+
+
+def test_windows_that_one_merge_partition_had_closed_when_a_kpi_over_it_began_are_left_out_whole() -> None:
+    inner, outer = engine(OLD), engine(OLD, OVER)
+    emissions = inner.step([rows(OLD, 1), rows(OLD, 12)], marks(25), [live(OLD, 0), live(OLD, 1)], 0)
+    outer.step(given(OLD, emissions), [], [live(OVER, 0)], 0)
+    passed = [Mark(f"{INPUT}flown", number, 25 * MINUTE, False) for number in range(MERGE)]
+    again = engine(OLD, OVER)
+    again.restore(*outer.snapshot())
+    for each in (outer, again):
+        assert values(each.step([], passed, [live(OVER, 1, 10)], 0)) == [("all@1", 10, 1.0, "final")]
+        assert values(each.step(given(OLD, emissions)[:1], [], [], 0)) == [("all@1", 10, 1.0, "final")]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from libs.common.catalog import Kpi, Source
 from services.detector.core.combine import partials, split
 from services.detector.core.definitions import CompiledKpi, compile_kpi
-from services.detector.core.engine import CLOSED, Announcement, Emission, Engine, Mark, Rows
+from services.detector.core.engine import Engine
 from services.detector.core.rows import ROWS
+from services.detector.core.steps import CLOSED, Announcement, Emission, Mark, Rows
 from tests.unit.detector.test_engine import EVENTS, MINUTE, PARTITIONS, SOURCE, Event, frame
 
 LATE = [*ROWS, CLOSED]
