@@ -103,4 +103,4 @@ sim: setup ## the detector in virtual time, with faults from seeds (seeds=N firs
 
 test: check browser dashboard ## everything, against the real servers
 	@cd dashboard && npm run --silent client -- --check && npm test --silent
-	@$(PYTHON) -m pytest tests
+	@$(PYTHON) -m pytest tests --ignore tests/unit --ignore tests/contracts

@@ -9,6 +9,7 @@ import pytest
 os.environ.setdefault("POLARS_MAX_THREADS", "1")  # small frames, and several workers: threads would only wait
 
 from tests.backing import Flink, fresh_database, running_flink, running_servers
+from tests.generated.count import HELD
 from tests.mesh import Mesh, running_mesh
 
 
@@ -44,3 +45,10 @@ def mesh(servers: dict[str, str]) -> Generator[Mesh]:
     """The seven services, with the demonstration's workspace in force."""
     with running_mesh(servers, "mesh") as mesh:
         yield mesh
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many cases were generated and held."""
+    if HELD:
+        kinds = ", ".join(f"{name} {count:,}" for name, count in sorted(HELD.items()))
+        terminalreporter.write_line(f"generated cases that held: {HELD.total():,} ({kinds})")

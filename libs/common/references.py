@@ -28,6 +28,8 @@ class References:
         self.frames: dict[str, pl.DataFrame] = {}
         """Rows decoded; one that has changed since is not here."""
         self.series: dict[str, pl.Series] = {}
+        self.versioned: set[str] = set()
+        """References of which keys end in the time from which the row is valid."""
         self.client: AIOKafkaConsumer | None = None
         self.partitions: dict[TopicPartition, str] = {}
         self.lock = asyncio.Lock()
@@ -35,6 +37,7 @@ class References:
     async def follow(self, sources: Mapping[str, Source]) -> None:
         """Add these reference sources (by id); one whose topic does not exist yet stays unknown."""
         async with self.lock:
+            self.versioned |= {id for id, source in sources.items() if source.versioned}
             for id in sources.keys() - set(self.partitions.values()):
                 name = self.settings.prefix + REFERENCE.of(id)
                 for number in await partitions_of(self.settings, name):
@@ -66,18 +69,34 @@ class References:
                     changed.add(self.partitions[tp])
                 pending = {tp for tp in pending if await self.client.position(tp) < ends[tp]}
             for id in changed:
-                self.series[id] = pl.Series(id, [key.decode() for key in self.values[id]], dtype=pl.String)
+                self.series[id] = self._keys(id)
                 self.frames.pop(id, None)
             return self.series
 
+    def _keys(self, id: str) -> pl.Series:
+        keys = [key.decode() for key in self.values[id]]
+        if id in self.versioned:
+            keys = list({key.rpartition("|")[0] for key in keys})
+        return pl.Series(id, keys, dtype=pl.String)
+
     async def rows(self, source: Source, codecs: Codecs) -> pl.DataFrame:
-        """The rows of a reference that is followed, one per key, as of the last `caught_up`; its fields as columns."""
+        """The rows of a reference that is followed, as of the last `caught_up`; its fields as columns.
+
+        One per key, or per key and time.
+        """
         if source.id not in self.frames:
             frame, _ = await codecs.events(source, list(self.values.get(source.id, {}).values()))
             missing = [field for field in source.fields if field.name not in frame.columns]
             nulls = [pl.lit(None, dtype=DTYPES[field.type]).alias(field.name) for field in missing]
             self.frames[source.id] = frame.with_columns(nulls).select(source.field_types.keys())
         return self.frames[source.id]
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """What is held of each reference: `rows`, and `bytes` of them as they are on the topic."""
+        return {
+            id: {"rows": len(rows), "bytes": sum(len(key) + len(value) for key, value in rows.items())}
+            for id, rows in sorted(self.values.items())
+        }
 
     async def stop(self) -> None:
         if self.client is not None:

@@ -59,7 +59,8 @@ EVENTS = Topic(
     ("ingest",), ("ingest", "detector", "quality", "archive"), partitions=4, wire="avro",
 )  # fmt: skip
 REFERENCE = Topic(
-    "reference.{source}", "the rows of a reference source, last per key", None, "the source's `key` fields",
+    "reference.{source}", "the rows of a reference source, last per key", None,
+    "the source's `key` fields; with versions also from when on the row is valid",
     ("ingest",), ("detector", "quality", "archive"), retention=None, compacted=True, wire="avro",
 )  # fmt: skip
 DEAD = Topic(

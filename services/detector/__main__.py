@@ -100,7 +100,7 @@ async def main(settings: Settings) -> None:
         "orders": orders.run,
         "backfills": partial(after_catalog, backfills),
     }
-    routers = routes(merge, jobs, sizes), backfill_routes(orders)
+    routers = routes(merge, jobs, sizes, references), backfill_routes(orders)
     try:
         await serve(settings, application("detector", health, *routers), loops)
     finally:

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from libs.common import clock
 from libs.common.events import BackfillChanged
+from libs.common.references import References
 from services.detector.core.merge import MergeState
 from services.detector.handlers.flink import Jobs
 from services.detector.handlers.merge import Merge, Partition
@@ -15,15 +16,19 @@ from services.detector.handlers.orders import Orders
 from services.detector.handlers.sizes import Sizes
 
 
-def routes(merge: Merge, jobs: Jobs, sizes: Sizes) -> APIRouter:
+def routes(merge: Merge, jobs: Jobs, sizes: Sizes, references: References) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.get("/state")
     async def state() -> dict[str, Any]:
-        """Per KPI and merge partition: watermark and what holds it back, open windows, state, growth, late events."""
+        """Per KPI and merge partition: watermark and what holds it back, open windows, state, growth, late events.
+
+        And of the references that events are enriched with or judged by: the rows held in memory.
+        """
         return {
             "parked": merge.definitions.parked | merge.parked | jobs.faults,
             "flink": jobs.state(),
+            "references": references.sizes(),
             "kpis": [
                 _shown(name, state, number, partition, sizes.per_hour(name, number))
                 for number, partition in sorted(merge.partitions.items())

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.generated.count import HELD
 from tests.sim.scenario import Scenario
 from tests.sim.world import Failed, simulate
 
@@ -15,12 +16,22 @@ def test_committed_output_is_that_of_batch_whatever_strikes(first: int) -> None:
             simulate(Scenario.of(seed))
         except Failed as failed:
             pytest.fail(f"make sim seed={seed}: {failed}")
+        HELD["simulated"] += 1
 
 
 @pytest.mark.parametrize(
     "seed",
-    [256, 360],
-    ids=["a KPI over one that gets a new version", "sessions with several events at one moment"],
+    [256, 360, 161, 480, 581, 881, 1764, 1862],
+    ids=[
+        "a KPI over one that gets a new version",
+        "sessions with several events at one moment",
+        "a process restores a state whose KPI it has not heard of",
+        "a KPI begins over one that has closed a window",
+        "a KPI begins over one that has values",
+        "progress behind the open transaction of another",
+        "merge partitions hear of a KPI over others one by one",
+        "progress behind the open transaction of a dead process",
+    ],
 )
 def test_a_seed_that_once_failed_holds(seed: int) -> None:
     simulate(Scenario.of(seed))

@@ -81,12 +81,7 @@ def _source(source: Source, before: Source | None) -> Iterator[Fault]:
         if name not in types:
             yield "key", unknown("field", name, types), "known field"
     if source.reference:
-        if not source.key:
-            yield "key", "a reference needs a primary key", "reference has a key"
-        name = source.event_time
-        if name is not None and types.get(name) != "timestamp":
-            message = f"{name} is {types.get(name, 'no field')}: rows are valid from a timestamp on"
-            yield "event_time", message, "type"
+        yield from _reference(source)
     else:
         for role, name, kinds in (
             ("event_id", source.event_id, ("string", "int", "long")),
@@ -100,6 +95,21 @@ def _source(source: Source, before: Source | None) -> Iterator[Fault]:
                 yield role, f"{name} is {types[name]}, not {' or '.join(kinds)}", "type"
     if before is not None:
         yield from _breaking(source, before)
+
+
+def _reference(source: Source) -> Iterator[Fault]:
+    if not source.key:
+        yield "key", "a reference needs a primary key", "reference has a key"
+    if source.event_time is None:
+        return
+    name, field = source.event_time, source.field(source.event_time)
+    if field is None or field.type != "timestamp":
+        message = (
+            f"{name} is {'no field' if field is None else field.type}: rows are valid from a timestamp on"
+        )
+        yield "event_time", message, "type"
+    elif field.nullable:
+        yield "event_time", f"{name} may be null: a row says from when on it is valid", "not nullable"
 
 
 _WIDER = {("int", "long"), ("int", "double"), ("long", "double")}
@@ -134,6 +144,8 @@ def _breaking(source: Source, before: Source) -> Iterator[Fault]:
             yield "fields", f"the required field {name} is gone: who reads the old schema needs it", rule
     if before.reference != source.reference or before.partitions > source.partitions:
         yield "partitions", "a source keeps its kind, and its partitions can only grow", "stable topic"
+    if source.reference and (before.key, before.event_time) != (source.key, source.event_time):
+        yield "key", "a reference keeps its key and event_time: its rows are kept by them", "stable topic"
 
 
 # --- rules --------------------------------------------------------------------------------------

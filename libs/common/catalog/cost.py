@@ -15,6 +15,7 @@ from libs.common.catalog.catalog import Catalog
 from libs.common.catalog.check import Change
 from libs.common.catalog.fields import fields_of
 from libs.common.catalog.kpis import Kpi, Window
+from libs.common.catalog.sources import Source
 from libs.common.errors import DefinitionError
 from libs.common.expressions import Value, derive, value
 
@@ -71,8 +72,8 @@ def cost(kpi: Kpi, catalog: Catalog) -> Cost | None:
     """None if the KPI does not fit the catalog: `check` says why."""
     types = fields_of(kpi, catalog)
     if kpi.engine == "flink":
-        return Cost(kpi.id, (FLINK, *_needs_of_fields(kpi)), 0, 0, 0, 0, 0)
-    needs = [*_needs_of_origin(kpi, catalog), *_needs_of_fields(kpi)]
+        return Cost(kpi.id, (FLINK, *_needs_of_fields(kpi, catalog)), 0, 0, 0, 0, 0)
+    needs = [*_needs_of_origin(kpi, catalog), *_needs_of_fields(kpi, catalog)]
     if kpi.window.each is not None:
         return Cost(kpi.id, (*needs, "pass-through: every event is a value of its own"), 0, 0, 0, 0, 0)
     try:
@@ -104,8 +105,14 @@ def _needs_of_origin(kpi: Kpi, catalog: Catalog) -> list[str]:
     return [f"two-step merge: a series comes from up to {source.partitions} partitions of {source.id}"]
 
 
-def _needs_of_fields(kpi: Kpi) -> list[str]:
-    needs = [f"enrichment: the row of {each.reference} that is valid at event time" for each in kpi.enrich]
+def _enrichment(reference: Source | None, id: str) -> str:
+    if reference is not None and reference.versioned:
+        return f"enrichment: the row of {id} that was valid at event time; every version of a row is kept in memory"
+    return f"enrichment: the last row of {id}; every row is kept in memory"
+
+
+def _needs_of_fields(kpi: Kpi, catalog: Catalog) -> list[str]:
+    needs = [_enrichment(catalog.source(each.reference), each.reference) for each in kpi.enrich]
     if kpi.let:
         needs.append(f"derived fields: {', '.join(kpi.let)}")
     return needs

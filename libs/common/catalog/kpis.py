@@ -124,9 +124,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Enrichment(Definition):
-    """Columns of a reference: the last row of the same key that was known when the event was combined.
+    """Columns of a reference: of the same key the last row that was known when the event was combined.
 
-    An event without a row gets nulls.
+    If the reference has versions (`event_time`), the one that was valid at the time of the event. An event without a
+    row gets nulls.
     """
 
     reference: Identifier

@@ -52,14 +52,17 @@ class HttpPull(Definition):
 
 
 class Source(Named):
-    """A stream of events, or (`reference`) a table of reference rows that is the last row per key."""
+    """A stream of events, or (`reference`) a table of reference rows: the last row per key.
+
+    A reference with `event_time` has versions: of each key the last row per time from which it is valid.
+    """
 
     kind: Literal["source"] = "source"
     fields: tuple[SourceField, ...] = Field(min_length=1)
     event_id: str | None = None
     """The field that names an event: the same id again is a duplicate. References need none."""
     event_time: str | None = None
-    """The timestamp field that says when it happened. References need none."""
+    """The timestamp field that says when it happened; of a reference, which needs none, from when on a row is valid."""
     key: tuple[str, ...] = ()
     """The fields that choose the partition; of a reference, its primary key."""
     partitions: int = Field(default=4, ge=1, le=64)
@@ -78,6 +81,11 @@ class Source(Named):
     def field_types(self) -> dict[str, str]:
         """Name → type, as the expression language needs them."""
         return {field.name: field.type for field in self.fields}
+
+    @property
+    def versioned(self) -> bool:
+        """Whether it is a reference that keeps, of each key, the rows of all times."""
+        return self.reference and self.event_time is not None
 
     def field(self, name: str) -> SourceField | None:
         return next((field for field in self.fields if field.name == name), None)

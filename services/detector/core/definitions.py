@@ -104,9 +104,6 @@ def compile_kpi(
             raise DefinitionError(
                 f"enrich.{place}", f"there is no reference {each.reference}", "known reference"
             )
-        if reference.event_time is not None:
-            message = f"{reference.id} has versions (event_time), and only the last row per key is kept"
-            raise DefinitionError(f"enrich.{place}.reference", message, "reference without versions")
         if len(each.on) != len(reference.key):
             message = f"{reference.id} has the key {', '.join(reference.key)}: `on` names a field for each part of it"
             raise DefinitionError(f"enrich.{place}.on", message, "key")

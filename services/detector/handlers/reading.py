@@ -16,6 +16,7 @@ from libs.common.registry import Codecs
 from libs.common.rules import references_of, verdicts
 from libs.common.wire import DTYPES, INDEX
 from services.detector.core.definitions import CompiledKpi
+from services.detector.core.enrichment import joined
 from services.detector.core.windows import milliseconds
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasures import Erasures
@@ -93,18 +94,13 @@ class Reading:
         return verdicts(rules, keys)
 
     async def enriched(self, events: pl.DataFrame, compiled: CompiledKpi) -> pl.DataFrame:
-        """The events with the columns `<prefix>_<field>` of the rows that have their keys; nulls where there is none."""
+        """The events with the columns `<prefix>_<field>` of their rows in the references (`joined`)."""
         if not compiled.enriched:
             return events
         await self.references.follow(self.definitions.references())
         await self.references.caught_up()
         for each in compiled.enriched:
-            rows = await self.references.rows(each.reference, self.codecs)
-            named = rows.rename({name: f"{each.prefix}_{name}" for name in rows.columns})
-            keys = [f"{each.prefix}_{name}" for name in each.reference.key]
-            events = events.join(
-                named, left_on=list(each.on), right_on=keys, how="left", coalesce=False, maintain_order="left"
-            )
+            events = joined(events, each, await self.references.rows(each.reference, self.codecs))
         return events
 
 

@@ -158,8 +158,14 @@ def _explain(error: Exception, raw: bytes) -> BadMessage:
 
 
 def partition_key(source: Source, fields: dict[str, Any]) -> bytes:
-    """The record's key: the values of the source's key fields, joined by `|`."""
-    return "|".join("" if fields[name] is None else str(fields[name]) for name in source.key).encode()
+    """The record's key: the values of the source's key fields, joined by `|`.
+
+    Of a reference with versions the time (ms) from which the row is valid comes last: each version is kept.
+    """
+    values = ["" if fields[name] is None else str(fields[name]) for name in source.key]
+    if source.reference and source.event_time is not None:
+        values.append(str(round(fields[source.event_time].timestamp() * 1000)))
+    return "|".join(values).encode()
 
 
 def documents(body: bytes) -> list[bytes]:

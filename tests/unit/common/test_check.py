@@ -141,6 +141,20 @@ def test_a_reference_is_valid_from_a_timestamp() -> None:
     assert [(each.path, each.rule) for each in check(definitions)] == [("event_time", "type")]
 
 
+def test_each_row_of_a_reference_with_versions_says_from_when_on_it_is_valid() -> None:
+    since = {"name": "since", "type": "timestamp", "nullable": True}
+    fields = [{"name": "tail", "type": "string"}, since]
+    definitions = [DEFINITION.validate_python(each) for each in (TEAM, PLANES | {"fields": fields})]
+    assert [(each.path, each.rule) for each in check(definitions)] == [("event_time", "not nullable")]
+
+
+@pytest.mark.parametrize("change", [{"event_time": None}, {"key": ["owner"]}])
+def test_a_reference_keeps_what_its_rows_are_kept_by(change: dict[str, Any]) -> None:
+    before = Catalog.of([DEFINITION.validate_python(each) for each in (TEAM, PLANES)])
+    wanted = [DEFINITION.validate_python(each) for each in (TEAM, PLANES | change)]
+    assert [(each.path, each.rule) for each in check(wanted, before)] == [("key", "stable topic")]
+
+
 def test_a_change_is_told_by_the_innermost_fields_that_differ() -> None:
     rules = [{"id": "high", "threshold": {"above": 3.0}}, {"id": "low", "threshold": {"below": 1.0}}]
     before = DEFINITION.validate_python(kpi(signals=rules[:1]))

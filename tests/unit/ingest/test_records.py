@@ -47,6 +47,25 @@ def test_a_good_record_has_its_id_and_its_time_in_utc() -> None:
     assert partition_key(VALIDATOR.source, result.fields) == b"UA"
 
 
+def test_each_version_of_a_reference_row_has_a_key_of_its_own() -> None:
+    validator = Validator(
+        source(
+            reference=True,
+            event_id=None,
+            event_time="since",
+            key=["tail"],
+            fields=[{"name": "tail", "type": "string"}, {"name": "since", "type": "timestamp"}],
+        )
+    )
+    rows = b"""{"tail": "N|1", "since": "2026-01-01T00:00:00Z"}\n{"tail": "N|1", "since": "2026-01-02T00:00:00.5Z"}"""
+    keys = [
+        partition_key(validator.source, each.fields)
+        for each in validator.lines(rows)
+        if isinstance(each, Good)
+    ]
+    assert keys == [b"N|1|1767225600000", b"N|1|1767312000500"]
+
+
 @pytest.mark.parametrize(
     ("raw", "field"),
     [
