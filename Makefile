@@ -98,6 +98,7 @@ bench-recovery: ## kill -9 to first output, beside the peers; memory per open ke
 $(BENCHES): bench-%: setup
 	@$(PYTHON) -m bench.$* $(if $(runs),--runs $(runs)) $(if $(peers),--peers $(peers)) $(if $(only),--only $(only))
 
+sim: export PYTHONHASHSEED = 0
 sim: setup ## the detector in virtual time, with faults from seeds (seeds=N first=K, or seed=K)
 	@$(PYTHON) -m tests.sim $(if $(seeds),--seeds $(seeds)) $(if $(first),--first $(first)) $(if $(seed),--seed $(seed))
 

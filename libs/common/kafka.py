@@ -139,6 +139,32 @@ async def read_between(
         await client.stop()
 
 
+async def committed_of(settings: ServiceSettings, group: str) -> dict[TopicPartition, int]:
+    """The offsets that a group (without the prefix) has committed, by partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        found = await admin.list_consumer_group_offsets(settings.prefix + group)
+        return {tp: each.offset for tp, each in found.items() if each.offset >= 0}
+    finally:
+        await admin.close()
+
+
+async def starts_of(settings: ServiceSettings, name: str) -> dict[int, int]:
+    """Partition → the offset of the first record that is kept; `name` with the prefix."""
+    places = [TopicPartition(name, number) for number in await partitions_of(settings, name)]
+    client = consumer(settings)
+    await client.start()
+    try:
+        return (
+            {tp.partition: at for tp, at in (await client.beginning_offsets(places)).items()}
+            if places
+            else {}
+        )
+    finally:
+        await client.stop()
+
+
 async def high_watermarks(settings: ServiceSettings, name: str) -> dict[int, int]:
     """Partition → the offset that its next record gets, open transactions included; {} if there is no such topic."""
     return await _ends(settings, name, "read_uncommitted")

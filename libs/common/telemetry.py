@@ -30,6 +30,11 @@ STATE_BYTES = Gauge(
     "sextant_detector_state_bytes", "State of the merge partitions that this process has.", ("kpi",)
 )
 STATE_ROWS = Gauge("sextant_detector_state_rows", "Partial rows in it.", ("kpi",))
+REBUILDS = Counter(
+    "sextant_detector_rebuilds",
+    "Times that a state was made anew from the events: its log was lost.",
+    ("partition",),
+)
 OPEN_WINDOWS = Gauge(
     "sextant_detector_open_windows", "Panes and sessions that still wait for their end.", ("kpi",)
 )

@@ -89,7 +89,7 @@ MODELS = Topic(
 )  # fmt: skip
 LATE = Topic(
     "detector.late", "events that came after a window of theirs had closed for good", LateEvents, "kpi",
-    ("detector",), ("archive",),
+    ("detector",), ("archive", "detector"),
 )  # fmt: skip
 BACKFILLS = Topic(
     "detector.backfills", "backfills: ordered, their progress, how they ended", BackfillChanged,

@@ -23,6 +23,7 @@ from services.detector.handlers.merge import Merge
 from services.detector.handlers.orders import Orders
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
+from services.detector.handlers.rebuild import Rebuild
 from services.detector.handlers.signals import Signals
 from services.detector.handlers.sizes import Sizes
 from services.detector.handlers.versions import Versions
@@ -39,7 +40,6 @@ def cluster_of(settings: Settings) -> Cluster | None:
 async def main(settings: Settings) -> None:
     await ensure_topics(settings, used_by("detector"))
     registry, health = Registry(settings), Health()
-    schema_id = await registry.register(f"{OBSERVATIONS.name}-value", OBSERVATION_SCHEMA)
     follower = Follower(settings, health.part("catalog"))
     definitions = Definitions(follower.catalog)
     versions = Versions(settings, definitions)
@@ -49,9 +49,10 @@ async def main(settings: Settings) -> None:
     await erasures.load()
     reading = Reading(definitions, Codecs(registry), references, erasures)
 
-    publisher = Publisher(schema_id)
-    merge = Merge(settings, definitions, publisher, erasures)
-    signals = Signals(settings, definitions, Codecs(registry, OBSERVATION_SCHEMA), erasures)
+    publisher = Publisher(await registry.register(f"{OBSERVATIONS.name}-value", OBSERVATION_SCHEMA))
+    published = Codecs(registry, OBSERVATION_SCHEMA)
+    merge = Merge(settings, definitions, publisher, erasures, Rebuild(settings, reading, published))
+    signals = Signals(settings, definitions, published, erasures)
 
     def looped(name: str, processor: Processor) -> TransactionalLoop:
         part, pause = health.part(name), settings.pause_seconds

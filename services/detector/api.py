@@ -23,12 +23,14 @@ def routes(merge: Merge, jobs: Jobs, sizes: Sizes, references: References) -> AP
     async def state() -> dict[str, Any]:
         """Per KPI and merge partition: watermark and what holds it back, open windows, state, growth, late events.
 
-        And of the references that events are enriched with or judged by: the rows held in memory.
+        Of states that are made anew, what is being read for them. Of the references that events are enriched with or
+        judged by, the rows held in memory.
         """
         return {
             "parked": merge.definitions.parked | merge.parked | jobs.faults,
             "flink": jobs.state(),
             "references": references.sizes(),
+            "rebuilding": {str(number): text for number, text in sorted(merge.rebuild.shown.items())},
             "kpis": [
                 _shown(name, state, number, partition, sizes.per_hour(name, number))
                 for number, partition in sorted(merge.partitions.items())

@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.structs import OffsetAndMetadata
 
 from tests.sim.broker import BROKERS
 
@@ -29,6 +30,10 @@ class Admin:
             {"topic": name, "partitions": [{"partition": number} for number in range(count)]}
             for name, count in counts.items()
         ]
+
+    async def list_consumer_group_offsets(self, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+        committed = await self.broker.call(lambda: dict(self.broker.committed))
+        return {tp: OffsetAndMetadata(at, "") for (name, tp), at in committed.items() if name == group}
 
     async def create_topics(self, topics: Sequence[NewTopic], **_: object) -> Any:
         def create() -> list[tuple[str, int, str | None]]:

@@ -65,13 +65,16 @@ class Scenario:
     changes: tuple[Change, ...]
     strikes: tuple[tuple[Strike, ...], ...]
     """Of each process, in order: the first of its first life, the second of its second …"""
+    loses: bool = False
+    """With every kill goes the log of a state."""
 
     @classmethod
     def of(cls, seed: int) -> "Scenario":
         dice = random.Random(seed)
         processes = dice.choice((1, 2, 2, 3))
         strikes = [tuple(_strike(dice) for _ in range(dice.randint(0, 4))) for _ in range(processes)]
-        return cls(seed, processes, tuple(_arrivals(dice)), tuple(_changes(dice)), tuple(strikes))
+        arrivals, changes = tuple(_arrivals(dice)), tuple(_changes(dice))
+        return cls(seed, processes, arrivals, changes, tuple(strikes), loses=seed % 2 == 1)
 
 
 def source(partitions: int = 2) -> dict[str, Any]:

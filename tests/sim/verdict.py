@@ -92,9 +92,11 @@ def _closed_before(broker: Broker, name: str) -> int | None:
         for log in broker.topics[PARTIALS.name]
         for at, entry in log.read(0, 10**9)[0]
     ]
-    return max(
-        (each.at for each in bus.read(records)[2] if each.kpi == name and each.at is not None), default=None
-    )
+    first: dict[int, int | None] = {}
+    for each in bus.read(records)[2]:
+        if each.kpi == name:
+            first.setdefault(each.partition, each.at)
+    return max((at for at in first.values() if at is not None), default=None)
 
 
 def _former(scenario: Scenario, catalog: Catalog, id: str) -> Catalog:
@@ -217,7 +219,8 @@ def _kept(
     if not late:
         return kept, faults
     windows = compile_window(kpi.window)
-    assert isinstance(windows, Aligned)
+    if not isinstance(windows, Aligned):
+        return kept, [f"{kpi.id}: late, though it takes events for a day: {each}" for each in late]
     for each in late:
         start = round(each.window_start.timestamp() * 1000)
         hit = [

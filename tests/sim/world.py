@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from unittest.mock import patch
 
@@ -20,19 +21,21 @@ from libs.common.references import References
 from libs.common.registry import Codecs
 from libs.common.service import Readiness
 from libs.common.stream import TransactionalLoop
-from libs.common.topics import EVENTS, INPUTS, PARTIALS, used_by
+from libs.common.topics import EVENTS, INPUTS, PARTIALS, STATE, used_by
+from libs.common.wire import Codec
 from services.detector.handlers.combine import Combine, Progress
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasures import Erasures
 from services.detector.handlers.merge import Merge
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
+from services.detector.handlers.rebuild import Rebuild
 from services.detector.handlers.versions import Versions
 from services.detector.settings import Settings
 from tests.sim.broker import Broker
 from tests.sim.clients import COORDINATION, Producer, installed
 from tests.sim.scenario import EPOCH_MS, FEEDING_SECONDS, SOURCE, Scenario, Strike
-from tests.sim.verdict import differences
+from tests.sim.verdict import CODECS, differences
 from tests.sim.virtual import Host, VirtualLoop
 
 ADDRESS = "sim"
@@ -52,6 +55,7 @@ class World:
         self.dice = random.Random(scenario.seed)
         self.broker = Broker(self.dice, strike=self.strike)
         self.machines = [Machine(self, number) for number in range(scenario.processes)]
+        self.losses = random.Random(scenario.seed + 1)
         self.later_until = 0.0
         self.over = asyncio.Event()
         """All is consumed: what still runs may end."""
@@ -65,6 +69,17 @@ class World:
         for machine in self.machines:
             if machine.host is victim:
                 machine.strike()
+
+    def lose(self) -> None:
+        """With a process that is killed goes, in some scenarios, the log of a state: all of it, or its newest records."""
+        if not self.scenario.loses:
+            return
+        log = self.losses.choice(self.broker.topics[STATE.name])
+        self.tell(f"the log of merge partition {log.tp.partition} is lost")
+        if self.losses.random() < 0.5:
+            self.broker.delete_before(log.tp, log.end)
+        else:
+            log.entries = [replace(each, value=b"\0" if each.value else each.value) for each in log.entries]
 
     async def run(self) -> None:
         """Raises Failed."""
@@ -198,6 +213,7 @@ class Machine:
                 self.away = due.seconds
                 self.host.kill()
                 self._unheard()
+                self.world.lose()
             case "freeze":
                 self.due = next(self.strikes, None)
                 self.host.thaws_at = now + due.seconds
@@ -223,10 +239,11 @@ class Machine:
         publisher, erasures = Publisher(1), Erasures(settings)
         reading = Reading(definitions, LaterCodecs(self.world), References(settings), erasures)
         combine = Combine(settings, definitions, reading, publisher)
+        merge = Merge(settings, definitions, publisher, erasures, Rebuild(settings, reading, Observations()))
         combining, merging = (
             TransactionalLoop(settings, name, processor, Readiness(), tick_seconds=1.0, pause_seconds=0.1)
             for name, processor in (
-                ("detector.combine", combine), ("detector.merge", Merge(settings, definitions, publisher, erasures)),
+                ("detector.combine", combine), ("detector.merge", merge),
             )
         )  # fmt: skip
         combining.follow([EVENTS.of(SOURCE)])
@@ -270,6 +287,15 @@ class LaterCodecs(Codecs):
         if asyncio.get_running_loop().time() < self.world.later_until:
             raise TryLater("the registry does not answer")
         return await super().events(source, values)
+
+
+class Observations(Codecs):
+    """Of `kpi.observations`, with no registry."""
+
+    def __init__(self) -> None: ...
+
+    async def of(self, values: Sequence[bytes | None]) -> Mapping[int, Codec]:
+        return CODECS
 
 
 @contextmanager

@@ -8,7 +8,7 @@ commit ends the process: its state is in doubt, and the restart restores it from
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,8 +54,11 @@ _Parts = tuple[bytes | None, bytes | None, Headers]
 class Processor(Protocol):
     """What a loop does with its input. Called one at a time for each partition."""
 
-    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
-        """The partition is ours: restore its state."""
+    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> Produced:
+        """The partition is ours: restore its state. What is to be written first, with the client's position.
+
+        Abandoned if the partition is to be given up meanwhile.
+        """
         ...
 
     async def releasing(self, tp: TopicPartition) -> Produced:
@@ -121,7 +124,10 @@ class TransactionalLoop:
                 await client.seek_to_beginning(tp)
             else:
                 client.seek(tp, committed)
-            await self.processor.assigned(client, tp)
+            if (first := await self._assigned(client, tp, release)) is None:
+                return
+            if first:
+                await self._write(writer, first, {tp: await client.position(tp)})
             backoff, until = Backoff(), 0.0
             while not release.is_set():
                 records = await self._hold(client, tp, release, until)
@@ -133,11 +139,24 @@ class TransactionalLoop:
                     lag = (client.highwater(tp) or 0) - await client.position(tp)
                     telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
             if last := list(await self.processor.releasing(tp)):
-                async with writer.transaction():
-                    await self._send(writer, last)
+                await self._write(writer, last, {})
         finally:
             await self.processor.revoked(tp)
             await writer.stop()
+
+    async def _assigned(
+        self, client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event
+    ) -> list[Output | Outputs] | None:
+        """What the processor wants written first; None if the partition is to be given up."""
+        restoring = asyncio.ensure_future(self.processor.assigned(client, tp))
+        releasing = asyncio.ensure_future(release.wait())
+        try:
+            await asyncio.wait({restoring, releasing}, return_when=asyncio.FIRST_COMPLETED)
+            return list(restoring.result()) if restoring.done() else None
+        finally:
+            restoring.cancel()
+            releasing.cancel()
+            await asyncio.gather(restoring, releasing, return_exceptions=True)
 
     async def _hold(
         self, client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event, until: float
@@ -186,17 +205,19 @@ class TransactionalLoop:
             backoff.reset()
             if not outputs and not records:
                 return
-            async with writer.transaction():
-                await self._send(writer, outputs)
-                if records:
-                    offsets = {tp: records[-1].offset + 1}
-                    await writer.send_offsets_to_transaction(offsets, self.settings.prefix + self.name)
+            await self._write(writer, outputs, {tp: records[-1].offset + 1} if records else {})
         telemetry.CONSUMED.labels(self.name, topic, str(tp.partition)).inc(len(records))
         telemetry.BATCH_SECONDS.labels(self.name).observe(clock.monotonic() - began)
 
-    async def _send(self, writer: AIOKafkaProducer, outputs: Produced) -> None:
-        for topic, count in (await send(writer, self.settings, outputs)).items():
-            telemetry.PRODUCED.labels(self.name, topic).inc(count)
+    async def _write(
+        self, writer: AIOKafkaProducer, outputs: Produced, offsets: Mapping[TopicPartition, int]
+    ) -> None:
+        """One transaction."""
+        async with writer.transaction():
+            for topic, count in (await send(writer, self.settings, outputs)).items():
+                telemetry.PRODUCED.labels(self.name, topic).inc(count)
+            if offsets:
+                await writer.send_offsets_to_transaction(dict(offsets), self.settings.prefix + self.name)
 
 
 async def send(writer: AIOKafkaProducer, settings: ServiceSettings, outputs: Produced) -> Counter[str]:

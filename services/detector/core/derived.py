@@ -162,6 +162,9 @@ class Derived:
 
     # --- recovery ----------------------------------------------------------------------------------------
 
+    def resume(self, published: pl.DataFrame) -> None:
+        self.published.resume(published, self.emitted_to, self.compiled.lateness)
+
     def snapshot(self) -> tuple[Scalars, Snapshot]:
         served = {f"{SERVED}{name}": version for name, version in self.served.items()}
         frames = {"rows": self.content, "published": self.published.windows}

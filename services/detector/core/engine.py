@@ -73,6 +73,13 @@ class Engine:
         """Take a batch in; `now` in ms decides which values in progress are due."""
         before = {name: self.watermark(name) for name in self.states}
         late = self._add(rows, before)
+        self.hear(marks, announced, ready)
+        return self._emit(late, before, now)
+
+    def hear(
+        self, marks: Iterable[Mark], announced: Iterable[Announcement] = (), ready: Iterable[Ready] = ()
+    ) -> None:
+        """What a step takes beside rows."""
         for mark in marks:
             self._mark(mark)
         for each in announced:
@@ -81,7 +88,6 @@ class Engine:
             if each.kpi in self.tracks:
                 self.ready.setdefault(each.kpi, set()).add(each.partition)
         self._serve()
-        return self._emit(late, before, now)
 
     def _add(self, rows: Iterable[Rows], watermarks: Mapping[str, int | None]) -> dict[str, pl.DataFrame]:
         late: dict[str, list[pl.DataFrame]] = {}
@@ -96,7 +102,7 @@ class Engine:
                     try:
                         aside = state.add(frame, watermark)
                     except pl.exceptions.PolarsError as error:
-                        self._park(sharing, error)
+                        self.park(sharing, error)
                         continue
                     closed = None
                     if watermark is not None and not isinstance(state, Sessions):
@@ -168,11 +174,11 @@ class Engine:
         track = self.tracks.get(each.kpi)
         if track is None:
             return
+        state, source = self.states.get(each.kpi), self.kpis[each.kpi].source
+        if isinstance(state, Derived) and each.partition not in track.live:
+            state.begin_after(each.at)
         track.live.add(each.partition) if each.live else track.live.discard(each.partition)
         track.watermark.advance(each.partition, each.at, False)
-        state, source = self.states.get(each.kpi), self.kpis[each.kpi].source
-        if isinstance(state, Derived):
-            state.begin_after(each.at)
         if each.live and source is not None and source.id in self.marks:
             known = self.marks[source.id].marks.get(each.partition)
             if known is not None:
@@ -283,7 +289,7 @@ class Engine:
                 try:
                     due = state.emit(watermark, now)
                 except pl.exceptions.PolarsError as error:
-                    self._park(sharing, error)
+                    self.park(sharing, error)
                     continue
                 for name in sharing:
                     moved, aside = watermark != before[name], late.get(name, pl.DataFrame())
@@ -292,14 +298,14 @@ class Engine:
                     try:
                         mine = state.of(self.kpis[name], due)
                     except pl.exceptions.PolarsError as error:
-                        self._park([name], error)
+                        self.park([name], error)
                         continue
                     found[name] = Emission(
                         self.kpis[name], aside, mine, due, watermark, self.marks_of(name), moved
                     )
         return [found[name] for name in self.states if name in found]
 
-    def _park(self, names: Iterable[str], error: Exception) -> None:
+    def park(self, names: Iterable[str], error: Exception) -> None:
         """Leave KPIs alone that cannot be computed; the others go on."""
         for name in names:
             self.parked[name] = str(error).splitlines()[0]

@@ -52,6 +52,13 @@ class MergeState(Protocol):
         """The same for these KPIs alone."""
         ...
 
+    def resume(self, published: pl.DataFrame) -> None:
+        """Go on where another state left off that had published these windows (series_key, start, stop, revision).
+
+        For a state that was given rows and has emitted once.
+        """
+        ...
+
     def snapshot(self) -> tuple[Scalars, Snapshot]:
         """All of it, for `restore`."""
         ...
@@ -239,6 +246,9 @@ class Panes:
         self.published.forget(closed)
 
     # --- recovery ----------------------------------------------------------------------------------------
+
+    def resume(self, published: pl.DataFrame) -> None:
+        self.published.resume(published, self.emitted_to, self.lateness)
 
     def snapshot(self) -> tuple[Scalars, Snapshot]:
         self.content.merge()

@@ -40,6 +40,12 @@ class Published:
         found = self.windows["stop"].max()
         return found if isinstance(found, int) else None
 
+    def resume(self, windows: pl.DataFrame, emitted_to: int | None, lateness: int) -> None:
+        """These were published, by another state; times in ms."""
+        self.windows = windows.select(list(SCHEMA))
+        if emitted_to is not None:
+            self.forget(emitted_to - lateness)
+
     def forget(self, upto: int) -> None:
         """Forget the windows with stop <= upto."""
         self.windows = self.windows.filter(pl.col("stop") > upto)

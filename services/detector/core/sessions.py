@@ -194,6 +194,20 @@ class Sessions:
 
     # --- recovery ----------------------------------------------------------------------------------------
 
+    def resume(self, published: pl.DataFrame) -> None:
+        known = published.select("series_key", "start", pl.col("revision").alias("known"))
+        self.windows = (
+            self.windows.join(known, on=["series_key", "start"], how="left")
+            .with_columns(pl.col("known").fill_null(pl.col("revision")).alias("revision"))
+            .select(list(WINDOWS))
+        )
+        gone = published.join(self.windows, on=["series_key", "start"], how="anti")
+        at = self.emitted_to
+        over = pl.lit(False) if at is None else pl.col("stop") + self.compiled.lateness <= at
+        self.withdrawn = gone.filter(~over).select(
+            *BOUNDS, "revision", pl.lit(True).alias("final"), pl.lit(False).alias("dirty")
+        )
+
     def snapshot(self) -> tuple[Scalars, Snapshot]:
         frames = {"rows": self.content, "windows": self.windows, "closed": self.closed}
         return {"emitted_to": self.emitted_to, "early_at": self.early_at}, frames

@@ -11,9 +11,9 @@ from libs.common.topics import PARTIALS
 from services.detector.core.steps import Announcement, Mark, Ready, Rows
 from services.detector.handlers.statelog import from_bytes, to_bytes
 
-KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO, READY, ERASED, ROUND, BACKFILL = (
+KPIS, SOURCE, PARTITION, AT, IDLE, LIVE, UPTO, READY, ERASED, ROUND, BACKFILL, SINCE = (
     "sx-kpis", "sx-source", "sx-partition", "sx-at", "sx-idle", "sx-live", "sx-upto", "sx-ready", "sx-erased", "sx-round",
-    "sx-backfill",
+    "sx-backfill", "sx-since",
 )  # fmt: skip
 
 
@@ -26,20 +26,27 @@ def rows(
     return Output(PARTIALS.name, f"{source}/{partition}".encode(), to_bytes(frame), headers, target)
 
 
-def marks(source: str, partition: int, at: int | None, *, idle: bool, upto: int) -> list[Output]:
-    """The partition's watermark, to every merge partition. `upto`: the next offset of the source's partition."""
+def marks(
+    source: str, partition: int, at: int | None, *, idle: bool, since: int = 0, upto: int = 0
+) -> list[Output]:
+    """The partition's watermark, to every merge partition.
+
+    `since`, `upto`: offsets of the source's partition, of the first of the records that were combined and the next one.
+    """
     headers: Headers = [
         (SOURCE, source.encode()), (PARTITION, str(partition).encode()), (AT, _number(at)),
-        (IDLE, b"1" if idle else b"0"), (UPTO, str(upto).encode()),
+        (IDLE, b"1" if idle else b"0"), (SINCE, str(since).encode()), (UPTO, str(upto).encode()),
     ]  # fmt: skip
     return _to_all(f"{source}/{partition}", headers)
 
 
-def announcement(kpi: str, source: str, partition: int, at: int | None, *, live: bool) -> list[Output]:
-    """How far the partition was combined for one KPI, to every merge partition."""
+def announcement(
+    kpi: str, source: str, partition: int, at: int | None, *, live: bool, upto: int = 0
+) -> list[Output]:
+    """How far the partition was combined for one KPI, to every merge partition. `upto`: the next offset for it."""
     headers: Headers = [
         (KPIS, kpi.encode()), (SOURCE, source.encode()), (PARTITION, str(partition).encode()), (AT, _number(at)),
-        (LIVE, b"1" if live else b"0"),
+        (LIVE, b"1" if live else b"0"), (UPTO, str(upto).encode()),
     ]  # fmt: skip
     return _to_all(f"{source}/{partition}", headers)
 
@@ -75,6 +82,22 @@ def asked_in(records: Sequence[Record]) -> list[tuple[str, bytes]]:
     """(KPI, order) of the backfills that ask."""
     asking = [dict(record.headers) for record in records if not record.value]
     return [(headers[KPIS].decode(), headers[BACKFILL]) for headers in asking if BACKFILL in headers]
+
+
+def origin(record: Record) -> tuple[list[str], str, int]:
+    """Of a record with rows: the KPIs that they are for, the source and its partition."""
+    headers: dict[str, Any] = dict(record.headers)
+    return headers[KPIS].decode().split(","), headers[SOURCE].decode(), int(headers[PARTITION])
+
+
+def reached(records: Sequence[Record]) -> Iterator[tuple[str | None, str, int, int, int]]:
+    """(KPI, or None for all that are live; source; partition; since, upto): offsets that were combined."""
+    for record in records:
+        headers: dict[str, Any] = dict(record.headers)
+        if UPTO in headers:
+            kpi = headers[KPIS].decode() if LIVE in headers else None
+            since, upto = int(headers.get(SINCE, 0)), int(headers[UPTO])
+            yield kpi, headers[SOURCE].decode(), int(headers[PARTITION]), since, upto
 
 
 def _to_all(key: str, headers: Headers) -> list[Output]:

@@ -94,7 +94,7 @@ class Combine:
         self.inputs: dict[TopicPartition, Input] = {}
         self.client: AIOKafkaConsumer | None = None
 
-    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
+    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> tuple[()]:
         self.client = client
         key, progress = self._key(tp), Progress()
         await self.reading.erasures.load()
@@ -103,6 +103,7 @@ class Combine:
                 if record.key == key and record.value:
                     progress = Progress.decode(record.value)
         self.inputs[tp] = Input(progress, Limit(), clock.monotonic())
+        return ()
 
     async def revoked(self, tp: TopicPartition) -> None:
         state = self.inputs.pop(tp, None)
@@ -184,7 +185,8 @@ class Combine:
             outputs.append(Output(INPUTS.name, self._key(tp), state.progress.encode()))
         at = watermark(source, records, events[TIME].max())
         state.at = state.at if at is None else max(at, state.at or at)
-        return [*outputs, *bus.marks(source.id, tp.partition, at, idle=False, upto=records[-1].offset + 1)]
+        since, upto = records[0].offset, records[-1].offset + 1
+        return [*outputs, *bus.marks(source.id, tp.partition, at, idle=False, since=since, upto=upto)]
 
     async def _redefine(self, tp: TopicPartition, state: Input, kpis: dict[str, CompiledKpi]) -> list[Output]:
         """Begin the past of KPIs that are new to this partition; forget those that are gone.
@@ -193,9 +195,11 @@ class Combine:
         """
         if state.definitions == self.definitions.version:
             return []
-        state.definitions = self.definitions.version
         progress = state.progress
         new, gone = newest(kpis) - progress.known, progress.known - kpis.keys()
+        for name in gone:
+            self.definitions.expect(name)  # else one that the catalog read so far lacks would be begun twice
+        state.definitions = self.definitions.version
         if not new and not gone:
             return []
         progress.live -= gone
@@ -239,7 +243,7 @@ class Combine:
             if live:
                 del behind[name]
                 state.progress.live.add(name)
-            outputs += bus.announcement(name, source.id, tp.partition, at, live=live)
+            outputs += bus.announcement(name, source.id, tp.partition, at, live=live, upto=position)
         if not behind and state.past is not None:
             await state.past.stop()
             state.past = None
@@ -321,7 +325,7 @@ class Combine:
             state.heard = clock.monotonic()
             return []
         state.idle = True
-        return bus.marks(source.id, tp.partition, None, idle=True, upto=end)
+        return bus.marks(source.id, tp.partition, None, idle=True, since=end, upto=end)
 
 
 def watermark(source: Source, records: Sequence[Record], newest: object) -> int | None:

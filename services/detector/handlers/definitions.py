@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from libs.common.catalog import Catalog, Kpi, Source
-from libs.common.errors import DefinitionError
+from libs.common.errors import DefinitionError, TryLater
 from libs.common.events import CatalogEntry
 from libs.common.rules import CompiledRule, compile_rules, references_of
 from services.detector.core.definitions import CompiledKpi, compile_kpi
@@ -134,6 +134,11 @@ class Definitions:
     def newest(self) -> dict[str, CompiledKpi]:
         """KPI id → its newest version in force."""
         return {each.kpi.id: each for each in sorted(self.kpis.values(), key=lambda each: each.version)}
+
+    def expect(self, name: str) -> None:
+        """TryLater if a KPI version is newer than the catalog read so far."""
+        if name not in self.kpis and not self.is_gone(name):
+            raise TryLater(f"the catalog does not say yet what {name} is")
 
     def is_gone(self, name: str) -> bool:
         """Whether a KPI version was replaced or removed; one that is still to come is not."""

@@ -11,7 +11,7 @@ from libs.common import clock, telemetry
 from libs.common.errors import TryLater
 from libs.common.events import BackfillChanged, LateEvents, VersionReady
 from libs.common.kafka import Record, delete_before, read_between
-from libs.common.stream import Output, Outputs
+from libs.common.stream import Backoff, Output, Outputs
 from libs.common.topics import BACKFILLS, LATE, PARTIALS, STATE, VERSIONS
 from services.detector.core.engine import INPUT, Engine
 from services.detector.core.steps import CLOSED, Announcement, Emission, Ready, Rows
@@ -20,7 +20,9 @@ from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasing import Erasing, carry_out, due, tell
 from services.detector.handlers.erasures import Erasures
 from services.detector.handlers.publishing import Publisher
-from services.detector.handlers.statelog import CORRUPT, Restored, StateLog, forget_before, restore
+from services.detector.handlers.rebuild import Rebuild
+from services.detector.handlers.remembered import progress, versions
+from services.detector.handlers.statelog import CORRUPT, Restored, StateLog, Step, forget_before, restore
 from services.detector.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,10 +63,16 @@ class Merge:
     """The processor of `detector.merge`."""
 
     def __init__(
-        self, settings: Settings, definitions: Definitions, publisher: Publisher, erasures: Erasures
+        self,
+        settings: Settings,
+        definitions: Definitions,
+        publisher: Publisher,
+        erasures: Erasures,
+        rebuild: Rebuild,
     ) -> None:
         self.settings, self.definitions, self.publisher = settings, definitions, publisher
-        self.erasures = erasures
+        self.erasures, self.rebuild = erasures, rebuild
+        self.rebuilding = asyncio.Lock()
         self.partitions: dict[int, Partition] = {}
         self.client: AIOKafkaConsumer | None = None
 
@@ -78,8 +86,8 @@ class Merge:
         """Whether this process does what only one may: it has the first partition."""
         return 0 in self.partitions
 
-    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
-        """Restore the partition's state from its log."""
+    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> list[Output | Outputs]:
+        """Restore the partition's state from its log, or without one from the events."""
         self.client = client
         began = clock.monotonic()
         found = await self._restored(client, tp)
@@ -94,7 +102,10 @@ class Merge:
             except CORRUPT as error:
                 fault = f"its snapshot cannot be read: {error!r}"
         if fault is not None:
-            raise RuntimeError(f"the state of merge partition {tp.partition} cannot be restored: {fault}")
+            committed = await client.committed(tp)
+            if committed is None and (found.fault is not None or found.last.number):
+                committed = found.last.to  # as far as the log says: none of it, if it has no step
+            return await self._rebuilt(client, tp, fault, committed)
         await self._replay(tp, engine, found)
         partition = Partition(
             engine,
@@ -107,6 +118,39 @@ class Merge:
             "seconds": round(clock.monotonic() - began, 3),
         }  # fmt: skip
         log.info("state restored", extra={"fields": fields})
+        return []
+
+    async def _rebuilt(
+        self, client: AIOKafkaConsumer, tp: TopicPartition, fault: str, committed: int | None
+    ) -> list[Output | Outputs]:
+        """Make the state anew from the events; goes on behind what it is made of. `committed`: see `Rebuild.run`."""
+        number, began, backoff = tp.partition, clock.monotonic(), Backoff()
+        telemetry.REBUILDS.labels(str(number)).inc()
+        fields: dict[str, object] = {"partition": number, "fault": fault}
+        log.error("a state is lost: it is made anew from the events", extra={"fields": fields})
+        async with self.rebuilding:  # one after the other: each reads all that there is
+            while True:
+                engine = Engine(PARTIALS.partitions)
+                try:
+                    known = (await progress(self.settings)).values()
+                    await self._defined({name for each in known for name in each.live | each.behind.keys()})
+                    engine.define(self.definitions.kpis)
+                    found = await self.rebuild.run(tp, engine, committed)
+                    break
+                except TryLater as later:
+                    log.warning("waiting", extra={"fields": {**fields, "reason": str(later)}})
+                    await asyncio.sleep(backoff.next())
+        client.seek(tp, found.cut)
+        now = int(clock.now().timestamp() * 1000)
+        partition = self.partitions[number] = Partition(engine, StateLog(number, Step(1, found.cut, now)))
+        outputs: list[Output | Outputs] = []
+        for _, written in self.publisher.emissions(found.emissions):
+            outputs += written
+        outputs += await self._snapshot(number, partition)
+        windows = sum(each.due.height for each in found.emissions)
+        took = {"windows": windows, "seconds": round(clock.monotonic() - began, 3)}
+        log.info("state made anew", extra={"fields": {**fields, **took}})
+        return outputs
 
     async def _restored(self, client: AIOKafkaConsumer, tp: TopicPartition) -> Restored:
         """What the log holds. A partition that another process takes over just now is read in the midst of a step:
@@ -119,7 +163,15 @@ class Merge:
         return await restore(self.settings, tp.partition, await client.committed(tp))
 
     async def _lacking(self, client: AIOKafkaConsumer, tp: TopicPartition, found: Restored) -> str | None:
-        """Which of the rows that the steps took in are gone: the steps would be taken as if they had had none."""
+        """What is gone though the log does not say so.
+
+        Of rows that the steps took in, they would be taken as if they had had none. A log that is gone with the group's
+        offset looks like that of a partition that never was; but that one has not told of any version.
+        """
+        if found.last.number == 0 and any(
+            each.partition == tp.partition for each in await versions(self.settings)
+        ):
+            return "the log is empty, and so is the group's offset, of a partition that has published"
         first = (await client.beginning_offsets([tp]))[tp]
         if not found.steps or first <= found.snapshot_at.to:
             return None
@@ -150,7 +202,7 @@ class Merge:
         for name in names:
             while True:
                 try:
-                    self._await_definition(name)
+                    self.definitions.expect(name)
                     break
                 except TryLater as later:
                     if clock.monotonic() > deadline:
@@ -173,19 +225,19 @@ class Merge:
         rows, marks, announced, ready = bus.read(records)
         asked = bus.asked_in(records)
         for name in named(rows, announced, ready) | {name for name, _ in asked}:
-            self._await_definition(name)
+            self.definitions.expect(name)
         if partition.definitions != self.definitions.version:
             partition.definitions = self.definitions.version
             partition.engine.define(self.definitions.kpis)
         now = int(clock.now().timestamp() * 1000)
         emissions = partition.engine.step(rows, marks, announced, now, ready)
         erased = self._erase(tp.partition, partition, records)
-        outputs: list[Output | Outputs] = [*self._begun(tp.partition, partition)]
-        outputs += self._ready(tp.partition, partition)
+        begun = [*self._begun(tp.partition, partition)]
+        outputs: list[Output | Outputs] = [*self._ready(tp.partition, partition)]
         settled = partition.needless is None and not erased
         outputs += tell(self.erasures, tp.partition, partition.erasing, settled=settled)
         outputs += self._closed(tp.partition, partition.engine, asked)
-        if not records and not erased and not emissions and not outputs:
+        if not records and not erased and not emissions and not outputs and not begun:
             return [*await self._snapshot(tp.partition, partition)] if partition.log.is_due(now) else []
         over = self.definitions.over
         for emission, written in self.publisher.emissions(emissions):
@@ -194,6 +246,7 @@ class Merge:
             outputs += self._late(partition, emission)
         for emission in emissions:
             outputs += self.publisher.passed(emission, over.get(emission.compiled.kpi.id, []), tp.partition)
+        outputs += begun  # says how far the inputs are: after what this step brings of them
         to = records[-1].offset + 1 if records else partition.log.last.to
         outputs.append(partition.log.step(to, now, sum(len(record.value or b"") for record in records)))
         if erased or partition.log.is_due(now):
@@ -241,11 +294,6 @@ class Merge:
             told = {"partition": number, "closed_to": closed, "recorded_at": clock.now()}
             key = f"{order.id}/{number}".encode()
             yield Output(BACKFILLS.name, key, order.model_copy(update=told).encode())
-
-    def _await_definition(self, name: str) -> None:
-        """TryLater if a KPI is newer than the catalog read so far."""
-        if name not in self.definitions.kpis and not self.definitions.is_gone(name):
-            raise TryLater(f"the catalog does not say yet what {name} is")
 
     async def releasing(self, tp: TopicPartition) -> list[Output]:
         """A last snapshot, so that whoever takes the partition over need not take the steps again."""

@@ -85,7 +85,7 @@ class Publisher:
         for id in dict.fromkeys(compiled.kpi.over.values()):
             times = [engine.watermark(name) for name in engine.states if of(name) == id]
             if at := max((each for each in times if each is not None), default=None):
-                yield from bus.marks(f"{INPUT}{id}", number, at, idle=False, upto=0)
+                yield from bus.marks(f"{INPUT}{id}", number, at, idle=False)
         closed = engine.closed_to(compiled)
         yield from bus.announcement(compiled.name, f"{INPUT}{compiled.kpi.id}", number, closed, live=True)
 
@@ -104,7 +104,7 @@ class Publisher:
         if not over or not emission.moved:
             return []
         source = f"{INPUT}{emission.compiled.kpi.id}"
-        return bus.marks(source, number, emission.watermark, idle=False, upto=0)
+        return bus.marks(source, number, emission.watermark, idle=False)
 
 
 def _envelope(watermark: int | None) -> Envelope:

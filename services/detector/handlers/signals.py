@@ -42,7 +42,7 @@ class Signals:
         self.swept: dict[int, int] = {}
         self.forgetting: dict[int, Forgetting] = {}
 
-    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
+    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> tuple[()]:
         """Restore the partition's models from their changelog."""
         self.client = client
         models: Models = {}
@@ -55,6 +55,7 @@ class Signals:
                     models[key] = SeriesState(**json.loads(record.value))
         self.models[tp.partition], self.forgetting[tp.partition] = models, Forgetting.of(models)
         log.info("models restored", extra={"fields": {"partition": tp.partition, "series": len(models)}})
+        return ()
 
     async def releasing(self, tp: TopicPartition) -> list[Output]:
         return []

@@ -137,8 +137,9 @@ class Upper:
     def __init__(self, done: asyncio.Event) -> None:
         self.unready, self.done, self.assignments = Unready(), done, 0
 
-    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> None:
+    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> tuple[()]:
         self.assignments += 1
+        return ()
 
     async def releasing(self, tp: TopicPartition) -> list[Output]:
         return []

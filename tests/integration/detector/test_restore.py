@@ -5,15 +5,19 @@ from aiokafka import TopicPartition
 
 from libs.common.catalog import Catalog
 from libs.common.kafka import consumer, delete_before, ensure_topics, producer
+from libs.common.references import References
+from libs.common.registry import Codecs, Registry
 from libs.common.settings import ServiceSettings
-from libs.common.stream import send
-from libs.common.topics import PARTIALS, STATE
+from libs.common.stream import Output, send
+from libs.common.topics import PARTIALS, used_by
 from services.detector.handlers import bus
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasures import Erasures
 from services.detector.handlers.merge import Merge
 from services.detector.handlers.publishing import Publisher
-from services.detector.handlers.statelog import StateLog, Step
+from services.detector.handlers.reading import Reading
+from services.detector.handlers.rebuild import Rebuild
+from services.detector.handlers.statelog import SNAPSHOT, StateLog, Step
 from services.detector.settings import Settings
 
 
@@ -23,7 +27,7 @@ async def settings(servers: dict[str, str], namespace: str, database: str) -> Se
         kafka=servers["SEXTANT_KAFKA"], database=database, redis=servers["SEXTANT_REDIS"],
         registry=servers["SEXTANT_REGISTRY"], prefix=namespace, port=0,
     )  # fmt: skip
-    await ensure_topics(found, [(each.name, each, each.partitions) for each in (PARTIALS, STATE)])
+    await ensure_topics(found, used_by("detector"))
     return found
 
 
@@ -43,20 +47,26 @@ async def take_steps(settings: ServiceSettings, tp: TopicPartition, count: int) 
     await writer.stop()
 
 
-async def test_rows_that_were_deleted_before_a_snapshot_had_them_are_a_named_fault(
-    settings: Settings,
+async def test_rows_that_were_deleted_before_a_snapshot_had_them_are_noticed_and_the_state_is_made_anew(
+    settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     tp = TopicPartition(settings.prefix + PARTIALS.name, 0)
     await take_steps(settings, tp, 5)
-    merge = Merge(settings, Definitions(Catalog()), Publisher(1), Erasures(settings))
+    definitions, erasures, codecs = Definitions(Catalog()), Erasures(settings), Codecs(Registry(settings))
+    reading = Reading(definitions, codecs, References(settings), erasures)
+    merge = Merge(settings, definitions, Publisher(1), erasures, Rebuild(settings, reading, codecs))
     client = consumer(settings, "detector.merge")
     await client.start()
     client.assign([tp])
     try:
-        await merge.assigned(client, tp)
+        assert await merge.assigned(client, tp) == []
         assert merge.partitions[0].engine.marks["meter"].marks.keys() == {0, 1}
         await delete_before(settings, tp, 4)
-        with pytest.raises(RuntimeError, match="partial rows of offsets 0 to 4 were deleted"):
-            await merge.assigned(client, tp)
+        first = await merge.assigned(client, tp)
+        assert [each.key for each in first if isinstance(each, Output)] == [SNAPSHOT]
+        assert await client.position(tp) == 10
+        (lost,) = [each for each in caplog.records if each.message.startswith("a state is lost")]
+        assert "partial rows of offsets 0 to 4 were deleted" in str(vars(lost)["fields"])
     finally:
         await client.stop()
+        await codecs.registry.close()
