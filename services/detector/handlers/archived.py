@@ -48,17 +48,11 @@ class Archive:
             yield await asyncio.to_thread(events_of, source, lines)
 
     async def since(
-        self, source: Source, partition: int, first: int, stop: int, after: int | None = None
+        self, source: Source, partition: int, first: int, stop: int
     ) -> AsyncGenerator[pl.DataFrame]:
-        """The events of a partition with first <= offset < stop, by offset, as `Reading.timed` gives them.
-
-        `after`: only those of this time (ms) or later.
-        """
-        query = f'{_EVENTS} AND partition = $2 AND "offset" >= $3 AND "offset" < $4'
-        values = [source.id, partition, first, stop]
-        if after is not None:
-            query, values = f"{query} AND event_time >= $5", [*values, moment(after)]
-        async for lines in self.lines(f'{query} ORDER BY "offset"', *values):
+        """The events of a partition with first <= offset < stop, by offset, as `Reading.timed` gives them."""
+        query = f'{_EVENTS} AND partition = $2 AND "offset" >= $3 AND "offset" < $4 ORDER BY "offset"'
+        async for lines in self.lines(query, source.id, partition, first, stop):
             yield await asyncio.to_thread(events_of, source, lines)
 
     async def next_offsets(self, topic: str) -> dict[int, int]:

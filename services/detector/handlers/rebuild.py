@@ -210,7 +210,7 @@ class Work:
 
     def give(self) -> None:
         """To KPIs over others: the values that were published of them."""
-        schema = {**{name: kind for name, kind in CONTENT.items() if name not in ("input", "member")}}
+        schema = {name: kind for name, kind in CONTENT.items() if name not in ("input", "member")}
         for name in list(self.engine.states):
             compiled = self.engine.kpis[name]
             for input, id in compiled.kpi.over.items():
