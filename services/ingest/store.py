@@ -5,6 +5,9 @@ from datetime import datetime
 
 import asyncpg
 
+UNREACHED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What is raised while the database is away."""
+
 
 async def cursor_of(pool: asyncpg.Pool, source: str) -> str | None:
     return await pool.fetchval("SELECT cursor FROM ingest.cursors WHERE source = $1", source)

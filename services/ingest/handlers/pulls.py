@@ -8,22 +8,29 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import httpx
-import msgspec
 
 from libs.common import clock
 from libs.common.catalog import Catalog, Source
 from libs.common.errors import Problem
 from services.ingest import store
-from services.ingest.core.records import Bad
+from services.ingest.core import answers
+from services.ingest.core.answers import Unreadable
 from services.ingest.handlers.writers import Submission, Writers
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 300.0
+LONGEST_ASKED = 86_400.0
+"""Seconds that an endpoint may ask us to stay away."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Of one answer."""
+MOST_EMPTY = 100
+"""Pages without a record that are followed at once; then it is the next round's turn."""
 
 
 class Pulls:
@@ -62,74 +69,61 @@ class Pulls:
             await asyncio.gather(*(task for _, task in self.tasks.values()), return_exceptions=True)
 
     async def _pull(self, source: Source) -> None:
+        """Until cancelled: whatever goes wrong is told, and tried again."""
         assert source.pull is not None
-        failures = 0
+        every, failures, empty = source.pull.every.total_seconds(), 0, 0
         async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
             while True:
                 try:
-                    more = await self._page(http, source)
-                    failures, pause = 0, 0.0 if more else source.pull.every.total_seconds()
-                except (httpx.HTTPError, Problem, Unreadable) as error:
+                    records, more = await self._page(http, source)
+                    failures, empty = 0, 0 if records else empty + 1
+                    pause = 0.0 if more and empty < MOST_EMPTY else every
+                except Exception as error:
                     failures += 1
-                    pause = _pause(error, source.pull.every.total_seconds(), failures)
-                    log.warning(
-                        "pull failed",
-                        extra={"fields": {"source": source.id, "error": repr(error), "pause": pause}},
-                    )
-                    await store.note_error(self.pool, source.id, repr(error)[:500], clock.now())
+                    pause = _pause(error, every, failures)
+                    await self._failed(source, error, pause)
                 await asyncio.sleep(pause)
 
-    async def _page(self, http: httpx.AsyncClient, source: Source) -> bool:
-        """Fetch one page and hand it in; whether there may be more at once."""
+    async def _failed(self, source: Source, error: Exception, pause: float) -> None:
+        fields = {"source": source.id, "error": repr(error), "pause": round(pause, 1)}
+        known = isinstance(error, (httpx.HTTPError, Problem, Unreadable, *store.UNREACHED))
+        log.warning("pull failed", extra={"fields": fields}, exc_info=None if known else error)
+        with suppress(*store.UNREACHED):
+            await store.note_error(self.pool, source.id, repr(error)[:500], clock.now())
+
+    async def _page(self, http: httpx.AsyncClient, source: Source) -> tuple[int, bool]:
+        """Fetch one page and hand it in: how many records, and whether there may be more at once."""
         pull = source.pull
         assert pull is not None
         cursor = await store.cursor_of(self.pool, source.id)
         parameters: dict[str, Any] = {} if cursor is None else {pull.cursor_parameter: cursor}
         if pull.page_size_parameter:
             parameters[pull.page_size_parameter] = pull.page_size
-        response = await http.get(pull.url, params=parameters)
-        response.raise_for_status()
-        try:
-            answer = msgspec.json.decode(response.content)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise Unreadable(f"the answer is not JSON: {error}") from error
-        records = _at(answer, pull.records)
-        if not isinstance(records, list):
-            raise Unreadable(f"there is no list of records at {pull.records or 'the top'} of the answer")
+        answer = await _answer(http, pull.url, parameters)
+        records = answers.list_at(answer, pull.records)
         writer = self.writers.get(source.id)
-        checked = writer.validator.texts(msgspec.json.encode(each) for each in records)
-        submission = Submission(checked)
-        await writer.submit(submission)
-        refused = [each for each in checked if isinstance(each, Bad)]
-        if refused and source.on_malformed == "refuse":
-            log.warning(
-                "pulled records refused",
-                extra={
-                    "fields": {"source": source.id, "refused": len(refused), "first": refused[0].error.reason}
-                },
-            )
+        await writer.submit(Submission(writer.validator.texts(records), unattended=True))
         last = records[-1] if records else None
-        found = _at(answer if pull.cursor_of == "answer" else last, pull.cursor_field)
-        following = None if found is None else str(found)
+        following = answers.text_at(answer if pull.cursor_of == "answer" else last, pull.cursor_field)
         await store.set_cursor(self.pool, source.id, following or cursor, clock.now())
-        return bool(records) and following is not None and following != cursor
+        return len(records), following is not None and following != cursor
 
 
-class Unreadable(Exception):
-    """The endpoint answered something else than was agreed."""
-
-
-def _at(value: Any, path: str) -> Any:
-    """The value at a dotted path; None where it leads nowhere."""
-    for part in path.split(".") if path else ():
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+async def _answer(http: httpx.AsyncClient, url: str, parameters: Mapping[str, Any]) -> bytes:
+    body = bytearray()
+    async with http.stream("GET", url, params=parameters) as response:
+        response.raise_for_status()
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > MOST_BYTES:
+                raise Unreadable(f"the answer has more than {MOST_BYTES:,} bytes: ask for smaller pages")
+    return bytes(body)
 
 
 def _pause(error: Exception, every: float, failures: int) -> float:
-    """Retry-After where the endpoint says so; else longer each time, with jitter."""
+    """What the endpoint asks for; else longer each time, with jitter."""
     if isinstance(error, httpx.HTTPStatusError):
-        asked = error.response.headers.get("Retry-After", "")
-        if asked.isdigit():
-            return min(LONGEST_PAUSE, float(asked))
+        asked = answers.asked_pause(error.response.headers.get("Retry-After", ""), clock.now())
+        if asked is not None:
+            return min(LONGEST_ASKED, asked)
     return min(LONGEST_PAUSE, min(every, 1.0) * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)

@@ -42,6 +42,8 @@ class Submission:
     records: Sequence[Good | Bad]
     through: datetime | None = None
     """Declares a watermark, after the records."""
+    unattended: bool = False
+    """Nobody waits for an answer who could mend a record: what is malformed becomes a dead letter, never refused."""
     receipt: str = field(default_factory=lambda: uuid4().hex)
     headers: Headers = field(default_factory=telemetry.inject)
     results: list[dict[str, Any]] = field(default_factory=list)
@@ -219,7 +221,7 @@ class Batch:
             "event_id": record.event_id,
             "error": shown,
         }
-        if self.writer.source.on_malformed == "refuse":
+        if self.writer.source.on_malformed == "refuse" and not submission.unattended:
             return result
         letter = DeadLetter.build(
             id=f"{submission.receipt}/{record.index}",

@@ -1,4 +1,4 @@
-"""Pulling events: an endpoint that pages, repeats, refuses and breaks is taken in whole, once."""
+"""Pulling events: an endpoint that pages, repeats, refuses and breaks is taken in whole, once; nothing of it is lost."""
 
 import json
 import threading
@@ -14,12 +14,12 @@ EVENTS = [{"id": f"p{number}", "at": "2026-11-24T10:00:00Z"} for number in range
 
 @contextmanager
 def endpoint() -> Generator[str]:
-    """Pages of ten with an overlap of two; every third answer is a failure."""
-    asked = 0
+    """Pages of ten with an overlap of two, one empty, some with a malformed record; every third answer is a failure."""
+    asked, emptied = 0, False
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            nonlocal asked
+            nonlocal asked, emptied
             asked += 1
             start = int(parse_qs(urlparse(self.path).query).get("after", ["0"])[0])
             body, status, headers = b"", 200, {}
@@ -28,7 +28,11 @@ def endpoint() -> Generator[str]:
             elif asked % 7 == 0:
                 body = b"<html>"
             else:
-                page = EVENTS[max(0, start - 2) : start + 10]
+                page = [] if start == 20 and not emptied else EVENTS[max(0, start - 2) : start + 10]
+                if start == 20 and not emptied:
+                    emptied, start = True, start - 9
+                if 30 <= start < 40:
+                    page = [*page, {"id": "bad", "at": "no time"}]
                 body = json.dumps({"items": page, "next": str(min(len(EVENTS), start + 10))}).encode()
             self.send_response(status)
             for name, value in headers.items():
@@ -66,3 +70,5 @@ def test_every_event_of_a_difficult_endpoint_lands_once(mesh: Mesh) -> None:
         assert until(lambda: mesh.query(count) == [(57, 57)])
         state = mesh.service("ingest").get("/v1/sources/polled").json()["pull"]
         assert state["cursor"] == "57"
+        letters = "SELECT count(*) FROM read.dead_letters WHERE source = 'polled'"
+        assert until(lambda: mesh.query(letters)[0][0] >= 1), "nobody is there to refuse it to"

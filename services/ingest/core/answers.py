@@ -1,0 +1,54 @@
+"""What an endpoint that is pulled answers. Pure."""
+
+from contextlib import suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Unreadable(Exception):
+    """The endpoint answered something else than was agreed."""
+
+
+def list_at(answer: bytes, path: str) -> list[bytes]:
+    """The records at a dotted path of the answer, byte for byte as they came. Unreadable if there is no list."""
+    try:
+        return [bytes(each) for each in msgspec.json.decode(_at(answer, path) or b"", type=list[msgspec.Raw])]
+    except _BROKEN as error:
+        place = path or "the top"
+        raise Unreadable(f"there is no list of records at {place} of the answer: {error}") from error
+
+
+def text_at(answer: bytes | None, path: str) -> str | None:
+    """The value at a dotted path as text; None where the path leads nowhere, or to null."""
+    found = _at(answer, path) if answer is not None else None
+    value = None if found is None else msgspec.json.decode(found)
+    return None if value is None else str(value)
+
+
+def _at(answer: bytes, path: str) -> bytes | None:
+    """The JSON value at a dotted path, as it stands."""
+    found = answer
+    for part in path.split(".") if path else ():
+        try:
+            members = msgspec.json.decode(found, type=dict[str, msgspec.Raw])
+        except msgspec.ValidationError:
+            return None
+        except _BROKEN as error:
+            raise Unreadable(f"the answer is not JSON: {error}") from error
+        if part not in members:
+            return None
+        found = bytes(members[part])
+    return found
+
+
+def asked_pause(retry_after: str, now: datetime) -> float | None:
+    """Seconds that the header asks for, given as such or as a date (RFC 9110, 10.2.3); None if it says neither."""
+    if retry_after.isdigit():
+        return float(retry_after)
+    with suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(retry_after) - now).total_seconds())
+    return None
