@@ -139,7 +139,7 @@ async def _send(settings: ServiceSettings, events: list[Event], first: int) -> N
 async def _end(settings: ServiceSettings) -> None:
     client = producer(settings)
     await client.start()
-    far = [("sx-watermark", str(BEGIN + 86_400_000 * 3).encode())]
+    far = [("sx-control", b"watermark"), ("sx-watermark", str(BEGIN + 86_400_000 * 3).encode())]
     for number in range(PARTITIONS):
         await client.send_and_wait(settings.prefix + EVENTS.of("pulses"), b"", partition=number, headers=far)
     await client.stop()
@@ -201,6 +201,7 @@ def expected(events: list[Event]) -> Windows:
     }
 
 
+@pytest.mark.timeout(900)
 def test_whatever_is_killed_whenever_the_values_are_those_of_batch(
     settings: ServiceSettings, detectors: Detectors
 ) -> None:
@@ -228,7 +229,6 @@ def test_whatever_is_killed_whenever_the_values_are_those_of_batch(
         detectors.kill(dice.randrange(2))
     asyncio.run(_end(settings))
     wanted = expected(sent)
-    until(lambda: asyncio.run(_published(settings)).keys() >= wanted.keys(), seconds=120)
 
     def differing() -> list[Any]:
         found = asyncio.run(_published(settings))
@@ -239,6 +239,6 @@ def test_whatever_is_killed_whenever_the_values_are_those_of_batch(
         ]
 
     try:
-        until(lambda: not differing(), seconds=60)
+        until(lambda: not differing(), seconds=120)
     except AssertionError:
-        assert differing() == []
+        assert differing()[:10] == []
