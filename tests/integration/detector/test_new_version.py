@@ -77,9 +77,12 @@ def gate(mesh: Mesh) -> Gate:
     mesh.define(kpi())
     gate.pass_(PAST)
     last = (BEGIN + timedelta(minutes=PAST - 1)).strftime("%Y-%m-%dT%H:%M")
-    until(
-        lambda: all(at.startswith(last) for at, _ in newest(read(mesh)).values()) and read(mesh), seconds=90
-    )
+
+    def all_there() -> bool:
+        found = newest(read(mesh))
+        return len(found) == 2 and all(at.startswith(last) for at, _ in found.values())
+
+    until(all_there, seconds=90)
     return gate
 
 

@@ -200,8 +200,7 @@ def test_a_subject_is_gone_from_every_store_though_services_are_killed(mesh: Mes
 def test_a_new_kpi_that_reads_the_past_does_not_find_the_subject(mesh: Mesh) -> None:
     mesh.define(kpi("spent_anew", source="cards", by=["holder"]))
     values = "SELECT series->>'holder', value FROM read.latest WHERE kpi = 'spent_anew'"
-    until(lambda: mesh.query(values), seconds=120)
-    assert mesh.query(values) == [(OTHER, 8.0)]
+    until(lambda: mesh.query(values) == [(OTHER, 8.0)], seconds=120)  # a value in progress may come before
 
 
 def test_explain_says_that_events_were_erased_and_claims_no_fault(mesh: Mesh) -> None:
