@@ -15,6 +15,7 @@ import psycopg
 
 from demo.verify import ROOT, Stack, running
 from libs.common.catalog.workspace import load
+from libs.common.settings import ServiceSettings
 from local.process import Process
 
 T = TypeVar("T")
@@ -30,6 +31,15 @@ class Mesh:
     @property
     def passwords(self) -> dict[str, str]:
         return json.loads((self.stack.home / "passwords.json").read_text())
+
+    @property
+    def settings(self) -> ServiceSettings:
+        """To read and write its topics."""
+        env = self.stack.env
+        prefix = env.get("SEXTANT_PREFIX", "")
+        return ServiceSettings(
+            kafka=env["SEXTANT_KAFKA"], database="", redis="", registry="", port=1, prefix=prefix
+        )
 
     def url(self, service: str) -> str:
         return self.stack.env[f"SEXTANT_{service.upper()}_URL"]

@@ -13,6 +13,8 @@ from libs.common.catalog import Rule, Source
 from libs.common.expressions import predicate
 
 SEVERITIES = ("info", "warning", "critical")
+RANKS = {name: place + 1 for place, name in enumerate(SEVERITIES)}
+"""As `worst` has them; 0: none."""
 """From the mildest to the worst."""
 
 References = Mapping[str, pl.Series]
@@ -75,7 +77,7 @@ def references_of(rules: Sequence[CompiledRule]) -> set[str]:
 
 
 def verdicts(rules: Sequence[CompiledRule], references: References) -> list[pl.Expr]:
-    """Three columns per event: `assessed` and `suspect` (booleans), `worst` (place in SEVERITIES + 1, or 0).
+    """Three columns per event: `assessed` and `suspect` (booleans), `worst` (of RANKS, or 0).
 
     Assessed: every rule could be judged. Suspect: one that is more than information is violated. Without rules nothing is
     assessed.
@@ -89,7 +91,7 @@ def verdicts(rules: Sequence[CompiledRule], references: References) -> list[pl.E
     judged = [(compiled, compiled.violated(references)) for compiled in rules]
     ranks = [
         pl.when(violated.fill_null(False))
-        .then(pl.lit(SEVERITIES.index(compiled.rule.severity) + 1, dtype=pl.UInt8))
+        .then(pl.lit(RANKS[compiled.rule.severity], dtype=pl.UInt8))
         .otherwise(pl.lit(0, dtype=pl.UInt8))
         for compiled, violated in judged
     ]

@@ -32,15 +32,11 @@ class Known:
 
 
 def published(compiled: CompiledKpi, rows: list[dict[str, object]]) -> pl.DataFrame:
-    """The newest revisions of rows with these columns."""
-    frame = pl.DataFrame(rows, schema=_shown(compiled), orient="row")
-    return frame.sort("revision").unique(KEYS, keep="last", maintain_order=True)
-
-
-def _shown(compiled: CompiledKpi) -> dict[str, pl.DataType | type[pl.DataType]]:
+    """Rows of windows, the newest revision of each, as `Known.published`."""
     columns = observations(compiled)
     names = ["series_key", "start", "stop", "revision", "status", "count", "value"]
-    return {name: columns[name] for name in [*names, *(f"measure:{name}" for name in compiled.measures)]}
+    names += [f"measure:{name}" for name in compiled.measures]
+    return pl.DataFrame(rows, schema={name: columns[name] for name in names}, orient="row")
 
 
 def apart(engine: Engine) -> None:

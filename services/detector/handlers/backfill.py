@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -186,7 +185,11 @@ class Backfills:
             await self._note(order, "no window is closed yet: all are left to the live engine")
             return
         order = await self._await_archive(order, compiled)
-        scope = Scope(_ms(order.start), min(_ms(order.stop), _ms(closed)), _ms(closed))
+        scope = Scope(
+            clock.milliseconds(order.start),
+            min(clock.milliseconds(order.stop), clock.milliseconds(closed)),
+            clock.milliseconds(closed),
+        )
         note = "" if order.stop <= closed else (
             f"windows that end after {closed.isoformat()} are left to the live engine"
         )  # fmt: skip
@@ -246,7 +249,7 @@ class Backfills:
         """What the archived events come to, and how many there were, piece by piece."""
         source = compiled.source
         assert source is not None
-        done = None if order.done_to is None else _ms(order.done_to)
+        done = None if order.done_to is None else clock.milliseconds(order.done_to)
         work, ends, count = Recomputation(compiled, scope, done), _ends(order), 0
         first, stop = work.reading
         if first < stop:
@@ -280,7 +283,7 @@ class Backfills:
         self, order: BackfillChanged, compiled: CompiledKpi, scope: Scope
     ) -> AsyncGenerator[tuple[Told, int]]:
         """As `_of_events`, of the values that were published of the KPIs that this one is over."""
-        first = scope.start if order.done_to is None else max(scope.start, _ms(order.done_to))
+        first = scope.start if order.done_to is None else max(scope.start, clock.milliseconds(order.done_to))
         newest = self.definitions.newest
         inputs = {id: newest[id] for id in compiled.kpi.over.values() if id in newest}
         if lacking := set(compiled.kpi.over.values()) - inputs.keys():
@@ -309,7 +312,7 @@ class Backfills:
         self, order: BackfillChanged, compiled: CompiledKpi, told: Told, gone: Gone, events: int, began: float
     ) -> BackfillChanged:
         assert order.closed_to is not None
-        closed = _ms(order.closed_to)
+        closed = clock.milliseconds(order.closed_to)
         before = await history.published(self.archive, compiled, told.first, told.reach)
         found: Revised = await asyncio.to_thread(revisions, compiled, told, before, closed, gone)
         outputs: list[Outputs] = []
@@ -317,7 +320,9 @@ class Backfills:
             watermark = closed + milliseconds(compiled.kpi.lateness)
             outputs = [self.publisher.history(compiled, found.due, watermark, order.id)]
         seconds = max(clock.monotonic() - began, 1e-3)
-        share = (told.next - _ms(order.start)) / max(1, min(_ms(order.stop), closed) - _ms(order.start))
+        share = (told.next - clock.milliseconds(order.start)) / max(
+            1, min(clock.milliseconds(order.stop), closed) - clock.milliseconds(order.start)
+        )
         return await self._tell(
             order, *outputs, done_to=clock.moment(told.next), events=events, rate=round(events / seconds, 1),
             eta_seconds=round(seconds * (1 - share) / share, 1) if 0 < share <= 1 else None,
@@ -342,7 +347,3 @@ def _derived(
 
 def _ends(order: BackfillChanged) -> dict[int, int]:
     return {int(number): end for number, end in order.ends.items()}
-
-
-def _ms(moment: datetime) -> int:
-    return milliseconds(moment - clock.moment(0))

@@ -7,7 +7,7 @@ import polars as pl
 
 from libs.common.catalog import Source
 from libs.common.clock import moment
-from libs.common.rules import SEVERITIES
+from libs.common.rules import RANKS
 from services.detector.core.backfill import Gone
 from services.detector.core.definitions import CompiledKpi
 from services.detector.core.published import KEYS
@@ -60,14 +60,13 @@ async def inputs(
         **_BOUNDS, **_FIGURES, "kpi": pl.String, "kpi_version": pl.Int32, "assessed": pl.Int64, "suspect": pl.Int64,
         "worst": pl.String, "schema_ids": pl.String,
     }  # fmt: skip
-    ranks = {name: place + 1 for place, name in enumerate(SEVERITIES)}
     newest = pl.col("kpi").replace_strict(dict(served), return_dtype=pl.Int32)
     async for lines in archive.lines(_INPUTS, list(served), moment(start), moment(stop)):
         yield (
             _frame(lines, schema)
             .filter(pl.col("kpi_version") <= newest)
             .with_columns(
-                pl.col("worst").replace_strict(ranks, default=0, return_dtype=pl.UInt8),
+                pl.col("worst").replace_strict(RANKS, default=0, return_dtype=pl.UInt8),
                 pl.col("schema_ids").str.json_decode(pl.List(pl.Int64)),
             )
         )

@@ -28,7 +28,7 @@ from services.detector.core.derived import CONTENT
 from services.detector.core.engine import INPUT, Engine
 from services.detector.core.rebuild import Known
 from services.detector.core.steps import Announcement, Emission, Mark, Ready
-from services.detector.core.windows import Session, milliseconds
+from services.detector.core.windows import Session
 from services.detector.handlers import remembered
 from services.detector.handlers.archived import Archive
 from services.detector.handlers.combine import Progress, watermark
@@ -228,7 +228,7 @@ def in_time(events: pl.DataFrame, compiled: CompiledKpi, late: Sequence[LateEven
     assert isinstance(compiled.windows, Session)
     gap, number = compiled.windows.gap, events[PARTITION][0] if events.height else None
     told = [
-        (each.series_key, milliseconds(each.window_start - clock.moment(0)) // gap, each.first, each.last)
+        (each.series_key, clock.milliseconds(each.window_start) // gap, each.first, each.last)
         for each in late
         if each.partition == number
     ]

@@ -3,30 +3,27 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
 
 import polars as pl
 from aiokafka import TopicPartition
 
-from libs.common import clock
+from libs.common.clock import milliseconds
 from libs.common.events import LateEvents, VersionReady
 from libs.common.kafka import Record, read_all, read_between
 from libs.common.registry import Codecs
-from libs.common.rules import SEVERITIES
+from libs.common.rules import RANKS
 from libs.common.settings import ServiceSettings
 from libs.common.topics import INPUTS, LATE, OBSERVATIONS, PARTIALS, VERSIONS
 from libs.common.wire import record as decoded
 from services.detector.core.combine import place
 from services.detector.core.definitions import CompiledKpi
 from services.detector.core.steps import Announcement, Mark, Ready
-from services.detector.core.windows import milliseconds
 from services.detector.handlers import bus
 from services.detector.handlers.combine import Progress
 
 Key = TypeVar("Key")
 Tell = Callable[[str], None]
-RANKS = {name: place + 1 for place, name in enumerate(SEVERITIES)}
 
 
 Place = tuple[str | None, str, int]
@@ -131,14 +128,14 @@ class Told:
 
     def take(self, row: Mapping[str, Any], where: int, above: Iterable[str]) -> None:
         """A row of `kpi.observations` of merge partition `where`. `above`: KPIs that another is over."""
-        name, start = f"{row['kpi']}@{row['kpi_version']}", _ms(row["window_start"])
+        name, start = f"{row['kpi']}@{row['kpi_version']}", milliseconds(row["window_start"])
         mine, input = where == self.number and name in self.kpis, row["kpi"] in above
         if not mine and not input:
             return
-        at = None if row["watermark"] is None else _ms(row["watermark"])
+        at = None if row["watermark"] is None else milliseconds(row["watermark"])
         shown = {
-            "series_key": row["series_key"], "start": start, "stop": _ms(row["window_end"]), "count": row["count"],
-            "revision": row["revision"], "status": row["status"], "value": row["value"],
+            "series_key": row["series_key"], "start": start, "stop": milliseconds(row["window_end"]),
+            "revision": row["revision"], "status": row["status"], "value": row["value"], "count": row["count"],
             **{f"measure:{measure}": value for measure, value in row["measures"].items()},
         }  # fmt: skip
         if mine:
@@ -155,7 +152,7 @@ class Told:
         """Up to where the windows of a KPI took no more events, at least."""
         lateness = self.kpis[name].lateness
         ends = [self.watermarks[name] - lateness] if name in self.watermarks else []
-        ends += [_ms(each.closed_to) for each in self.late[name] if each.closed_to is not None]
+        ends += [milliseconds(each.closed_to) for each in self.late[name] if each.closed_to is not None]
         return max(ends, default=None)
 
 
@@ -194,7 +191,3 @@ def _newer(kept: MutableMapping[Key, dict[str, Any]], key: Key, row: dict[str, A
 def _later(kept: MutableMapping[Key, int], key: Key, at: int | None) -> None:
     if at is not None:
         kept[key] = max(at, kept.get(key, at))
-
-
-def _ms(moment: datetime) -> int:
-    return milliseconds(moment - clock.moment(0))

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -22,7 +22,7 @@ import polars as pl
 
 from libs.common import clock, telemetry
 from libs.common.catalog import Catalog, Kpi, Source
-from libs.common.clock import moment
+from libs.common.clock import milliseconds, moment
 from libs.common.errors import DefinitionError
 from libs.common.stream.stored import Connection
 from libs.common.topics import EVENTS
@@ -123,7 +123,7 @@ class Parity:
     async def _published(self, kpi: Kpi, version: int, stretch: Stretch) -> dict[Key, Figures]:
         rows = await store.published(self.pool, kpi.id, version, *stretch, reach(kpi))
         return {
-            (row["series_key"], _ms(row["window_start"]), _ms(row["window_end"])): Figures(
+            (row["series_key"], milliseconds(row["window_start"]), milliseconds(row["window_end"])): Figures(
                 row["value"], row["count"], tuple(row["measures"].get(name) for name in kpi.measures)
             )
             for row in rows
@@ -137,7 +137,7 @@ class Parity:
         frame, _ = decode_json([row["data"].encode() for row in rows], source.field_types)
         places = frame[INDEX]
         return frame.drop(INDEX).with_columns(
-            pl.Series("t", [_ms(row["event_time"]) for row in rows], dtype=pl.Int64).gather(places),
+            pl.Series("t", [milliseconds(row["event_time"]) for row in rows], dtype=pl.Int64).gather(places),
             pl.Series("__partition", [row["partition"] for row in rows], dtype=pl.Int64).gather(places),
             pl.Series("__offset", [row["offset"] for row in rows], dtype=pl.Int64).gather(places),
         )
@@ -149,8 +149,8 @@ class Parity:
             {
                 **row,
                 "id": place,
-                "start": _ms(row["window_start"]),
-                "closed": row["closed_to"] and _ms(row["closed_to"]),
+                "start": milliseconds(row["window_start"]),
+                "closed": row["closed_to"] and milliseconds(row["closed_to"]),
             }
             for place, row in enumerate(map(dict, rows))
         ]
@@ -159,7 +159,13 @@ class Parity:
     async def _backfilled(self, kpi: Kpi, version: int) -> pl.DataFrame:
         rows = await store.backfilled(self.pool, kpi.id, version)
         told = [
-            (_ms(row["start"]), _ms(row["stop"]), _ms(row["closed_to"]), row["partition"], row["before"])
+            (
+                milliseconds(row["start"]),
+                milliseconds(row["stop"]),
+                milliseconds(row["closed_to"]),
+                row["partition"],
+                row["before"],
+            )
             for row in rows
         ]
         return pl.DataFrame(told, schema=batch.BACKFILLED_SCHEMA, orient="row")
@@ -225,7 +231,7 @@ class Parity:
             self.pool, kpi.id, version, [(each.key[0], moment(each.key[1])) for each in found]
         )
         disposed = {
-            (row["series_key"], _ms(row["window_start"]))
+            (row["series_key"], milliseconds(row["window_start"]))
             for row in rows
             if any(each["first"] < kept.get(each["partition"], 0) for each in row["offsets"])
         }
@@ -235,7 +241,7 @@ class Parity:
             moment(min(each.key[1] for each in found)),
             moment(max(each.key[2] for each in found)),
         )
-        spans = {(row["series_key"], _ms(row["window_start"])): row["offsets"] for row in rows}
+        spans = {(row["series_key"], milliseconds(row["window_start"])): row["offsets"] for row in rows}
         unread = await store.arrived_before(
             self.pool, kpi.id, version, kpi.source, EVENTS.retention,
             moment(min(each.key[1] for each in found)), moment(max(each.key[2] for each in found)),
@@ -272,7 +278,7 @@ class Parity:
 def holds(key: Key, spans: Sequence[Mapping[str, int]], events: Sequence[Mapping[str, Any]]) -> bool:
     """Whether one of the events lies in the window and in the offset ranges of its value."""
     return any(
-        key[1] <= _ms(event["event_time"]) < key[2]
+        key[1] <= milliseconds(event["event_time"]) < key[2]
         and any(
             each["partition"] == event["partition"] and each["first"] <= event["offset"] <= each["last"]
             for each in spans
@@ -297,7 +303,7 @@ def _batch(
     events = events.with_columns(
         pl.lit(None, dtype=DTYPES[source.field_types[name]]).alias(name) for name in lacking
     )
-    lower, upper = map(_ms, stretch)
+    lower, upper = map(milliseconds, stretch)
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         batch.put(connection, kpi.source, events)
@@ -318,7 +324,3 @@ def _batch(
                     {"partition": partition, "offset": offset}
                 )
     return found, members
-
-
-def _ms(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

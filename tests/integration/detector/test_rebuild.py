@@ -104,18 +104,6 @@ def rebuilds(mesh: Mesh) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-def settings(mesh: Mesh) -> ServiceSettings:
-    env = mesh.stack.env
-    return ServiceSettings(
-        kafka=env["SEXTANT_KAFKA"],
-        database="",
-        redis="",
-        registry="",
-        port=1,
-        prefix=env.get("SEXTANT_PREFIX", ""),
-    )
-
-
 async def delete(found: ServiceSettings, topic: str) -> None:
     """All records of a topic."""
     for number, end in (await high_watermarks(found, found.prefix + topic)).items():
@@ -164,7 +152,7 @@ def test_a_state_whose_log_is_lost_is_made_anew_from_the_events(
     end = minutes.stop - minutes.stop % 10
     archived = "SELECT count(*) FROM read.events WHERE source = 'lifts'"
     until(lambda: mesh.query(archived) == [(len(feed.sent),)], seconds=60)
-    asyncio.run(loss(settings(mesh)))
+    asyncio.run(loss(mesh.settings))
     mesh.kill("detector")
     feed.send(minutes.start - 4, minutes.start - 1)
     feed.through(minutes.stop)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from libs.common.kafka import read_all
-from libs.common.settings import ServiceSettings
 from services.detector.handlers.statelog import PART, from_bytes
 from tests.mesh import Mesh, until
 
@@ -57,22 +56,10 @@ def push(mesh: Mesh, name: str, minute: int, holder: str = CANARY, count: int = 
     assert answer.status_code == 200, answer.text
 
 
-def settings(mesh: Mesh) -> ServiceSettings:
-    env = mesh.stack.env
-    return ServiceSettings(
-        kafka=env["SEXTANT_KAFKA"],
-        database="",
-        redis="",
-        registry="",
-        port=1,
-        prefix=env.get("SEXTANT_PREFIX", ""),
-    )
-
-
 async def _records(mesh: Mesh, topic: str) -> list[tuple[bytes, bytes]]:
     return [
         (record.key or b"", record.value or b"")
-        async for records in read_all(settings(mesh), topic)
+        async for records in read_all(mesh.settings, topic)
         for record in records
     ]
 
