@@ -7,6 +7,8 @@ class Settings(ServiceSettings):
     port: int = 8102
     pause_seconds: float = 0.1
     """Records of a partition are held together for so long, unless they end a window."""
+    state_mib: float = 1024
+    """What the states of this process may have together; it needs as much again while a snapshot is written."""
     flink: str | None = None
     """REST address of a Flink session cluster, for the KPIs of `engine: flink`."""
     flink_gateway: str | None = None

@@ -13,6 +13,7 @@ from libs.common.events import BackfillChanged, LateEvents, VersionReady
 from libs.common.kafka import Record, delete_before, read_between
 from libs.common.stream import Backoff, Output, Outputs
 from libs.common.topics import BACKFILLS, LATE, PARTIALS, STATE, VERSIONS
+from services.detector.core.budget import MIB, excess
 from services.detector.core.engine import INPUT, Engine
 from services.detector.core.steps import CLOSED, Announcement, Emission, Ready, Rows
 from services.detector.handlers import bus
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 RELEASE_BYTES = 32 * 1024 * 1024
 """A state of at most so many bytes is written out whole when its partition is given up."""
 ATTEMPTS = 4
+MEASURE_SECONDS = 1.0
+"""Between two looks at what all states take together."""
 CATALOG_SECONDS = 30.0
 """So long the catalog may lag behind that of the process which had the partition before."""
 
@@ -73,6 +76,9 @@ class Merge:
         self.settings, self.definitions, self.publisher = settings, definitions, publisher
         self.erasures, self.rebuild = erasures, rebuild
         self.rebuilding = asyncio.Lock()
+        self.measured = 0.0
+        self.excess: dict[str, str] = {}
+        """KPIs (`id@version`) that are given up here for the others' sake, and why."""
         self.partitions: dict[int, Partition] = {}
         self.client: AIOKafkaConsumer | None = None
 
@@ -232,12 +238,13 @@ class Merge:
         now = int(clock.now().timestamp() * 1000)
         emissions = partition.engine.step(rows, marks, announced, now, ready)
         erased = self._erase(tp.partition, partition, records)
+        given_up = self._give_up(tp.partition, partition)
         begun = [*self._begun(tp.partition, partition)]
         outputs: list[Output | Outputs] = [*self._ready(tp.partition, partition)]
         settled = partition.needless is None and not erased
         outputs += tell(self.erasures, tp.partition, partition.erasing, settled=settled)
         outputs += self._closed(tp.partition, partition.engine, asked)
-        if not records and not erased and not emissions and not outputs and not begun:
+        if not records and not erased and not given_up and not emissions and not outputs and not begun:
             return [*await self._snapshot(tp.partition, partition)] if partition.log.is_due(now) else []
         over = self.definitions.over
         for emission, written in self.publisher.emissions(emissions):
@@ -249,7 +256,7 @@ class Merge:
         outputs += begun  # says how far the inputs are: after what this step brings of them
         to = records[-1].offset + 1 if records else partition.log.last.to
         outputs.append(partition.log.step(to, now, sum(len(record.value or b"") for record in records)))
-        if erased or partition.log.is_due(now):
+        if erased or given_up or partition.log.is_due(now):
             outputs += await self._snapshot(tp.partition, partition)
         if erased:
             partition.taken_in = to
@@ -262,6 +269,23 @@ class Merge:
         subjects = due(self.erasures, self.definitions.catalog, number, erasing, engine)
         carry_out(subjects, erasing, engine)
         return bool(subjects)
+
+    def _give_up(self, number: int, partition: Partition) -> bool:
+        """Park what takes too much memory; whether anything was. That is not of the steps' making, so it must be in a
+        snapshot: a replay of the steps would have the KPI again, but not publish what it did not say meanwhile."""
+        now = clock.monotonic()
+        if now - self.measured >= MEASURE_SECONDS:
+            self.measured = now
+            self.excess |= excess(
+                (each.engine for each in self.partitions.values()), self.settings.state_mib * MIB
+            )
+        engine = partition.engine
+        names = (self.excess.keys() & engine.states.keys()) - engine.parked.keys()
+        for name in names:
+            fields = {"kpi": name, "partition": number, "error": self.excess[name]}
+            log.error("a KPI is parked", extra={"fields": fields})
+            engine.park([name], ValueError(self.excess[name]))
+        return bool(names)
 
     def _begun(self, number: int, partition: Partition) -> Iterator[Output]:
         """Bring, once, what stands of their inputs to KPIs over others that are new."""
