@@ -212,12 +212,17 @@ class TransactionalLoop:
     async def _write(
         self, writer: AIOKafkaProducer, outputs: Produced, offsets: Mapping[TopicPartition, int]
     ) -> None:
-        """One transaction."""
+        """One transaction; offsets travel while the records do."""
+        group = self.settings.prefix + self.name
         async with writer.transaction():
-            for topic, count in (await send(writer, self.settings, outputs)).items():
-                telemetry.PRODUCED.labels(self.name, topic).inc(count)
+            sending = send(writer, self.settings, outputs)
             if offsets:
-                await writer.send_offsets_to_transaction(dict(offsets), self.settings.prefix + self.name)
+                going_on = writer.send_offsets_to_transaction(dict(offsets), group)
+                counts, _ = await asyncio.gather(sending, going_on)
+            else:
+                counts = await sending
+        for topic, count in counts.items():
+            telemetry.PRODUCED.labels(self.name, topic).inc(count)
 
 
 async def send(writer: AIOKafkaProducer, settings: ServiceSettings, outputs: Produced) -> Counter[str]:
