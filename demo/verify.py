@@ -39,6 +39,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 FAULTS = Faults(late=0.01, duplicate=0.005, malformed=0.002)
 SETTLE_SECONDS = 300.0
+"""Without anything new: then what has not come is missing."""
 
 
 @dataclass
@@ -210,9 +211,11 @@ async def settle(
         now = await asyncio.to_thread(progress, stack)
         closed = now[1] >= expected if on_flink else await asyncio.to_thread(all_closed, stack, len(kpis))
         steady = steady + 1 if closed and now == before and now[0] >= landed else 0
+        if now != before:
+            deadline = clock.monotonic() + SETTLE_SECONDS
         before = now
     if steady < 4:
-        console.print(f"  not settled after {SETTLE_SECONDS:.0f} s: compared as it is")
+        console.print(f"  nothing new for {SETTLE_SECONDS:.0f} s, and not settled: compared as it is")
     with psycopg.connect(stack.database) as connection:
         found = compare.published(connection, versions)
     return compare.compare(kpis, found, start, end)

@@ -93,8 +93,8 @@ async def read_all(
     consumer's position and not by the last record.
     """
     client = consumer(settings)
-    await client.start()
     try:
+        await client.start()
         name = settings.prefix + topic
         if partitions is None:
             partitions = await partitions_of(settings, name)
@@ -124,8 +124,8 @@ async def read_between(
     if start >= stop:
         return
     client = consumer(settings)
-    await client.start()
     try:
+        await client.start()
         client.assign([tp])
         client.seek(tp, start)
         while await client.position(tp) < stop:
@@ -154,8 +154,8 @@ async def starts_of(settings: ServiceSettings, name: str) -> dict[int, int]:
     """Partition → the offset of the first record that is kept; `name` with the prefix."""
     places = [TopicPartition(name, number) for number in await partitions_of(settings, name)]
     client = consumer(settings)
-    await client.start()
     try:
+        await client.start()
         return (
             {tp.partition: at for tp, at in (await client.beginning_offsets(places)).items()}
             if places
@@ -178,8 +178,8 @@ async def ends_of(settings: ServiceSettings, topic: str) -> dict[int, int]:
 async def _ends(settings: ServiceSettings, name: str, isolation: str) -> dict[int, int]:
     places = [TopicPartition(name, number) for number in await partitions_of(settings, name)]
     client = AIOKafkaConsumer(bootstrap_servers=settings.kafka, isolation_level=isolation)
-    await client.start()
     try:
+        await client.start()
         return {tp.partition: end for tp, end in (await client.end_offsets(places)).items()} if places else {}
     finally:
         await client.stop()

@@ -184,7 +184,11 @@ class Merge:
         return f"partial rows of offsets {found.snapshot_at.to} to {first} were deleted before they were in a snapshot"
 
     async def _replay(self, tp: TopicPartition, engine: Engine, found: Restored) -> None:
-        """Take the steps since the snapshot again. What they brought was published then."""
+        """Take the steps since the snapshot again. What they brought was published then.
+
+        They may be thousands: between two of them others have their turn, or the group would take this process for
+        dead, and give the partition away, and back, without end.
+        """
         steps = iter(found.steps)
         step = next(steps, None)
         waiting: list[Record] = []
@@ -198,9 +202,11 @@ class Merge:
                     engine.define(self.definitions.kpis)
                 engine.step(rows, marks, announced, step.now, ready)
                 step = next(steps, None)
+                await asyncio.sleep(0)
         while step is not None:
             engine.step((), (), (), step.now)
             step = next(steps, None)
+            await asyncio.sleep(0)
 
     async def _defined(self, names: Iterable[str]) -> bool:
         """Wait until the catalog says what these KPIs are; whether that took a while."""
