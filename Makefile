@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 LOCAL := $(PYTHON) -m local
 READY := .venv/.ready
-BENCHES := bench-engine bench-latency bench-recovery
+BENCHES := bench-engine bench-latency bench-recovery bench-ingest
 .PHONY: $(BENCHES) sim help setup lock up down flink-up flink-down status reset dashboard client demo verify-demo browser format docs check types boundaries manifests unit client-current test
 
 help: ## list the verbs
@@ -95,8 +95,9 @@ unit:
 bench-engine: ## events/s and CPU beside the peers (runs=N peers=flink,kstreams only=PART)
 bench-latency: ## closing event to readable record, beside the peers
 bench-recovery: ## kill -9 to first output, beside the peers; memory per open key
+bench-ingest: ## events pushed over HTTP until acks=all, beside Go; memory under overload (overload=SECONDS)
 $(BENCHES): bench-%: setup
-	@$(PYTHON) -m bench.$* $(if $(runs),--runs $(runs)) $(if $(peers),--peers $(peers)) $(if $(only),--only $(only))
+	@$(PYTHON) -m bench.$* $(if $(runs),--runs $(runs)) $(if $(peers),--peers $(peers)) $(if $(only),--only $(only)) $(if $(overload),--overload $(overload))
 
 sim: export PYTHONHASHSEED = 0
 sim: setup ## the detector in virtual time, with faults from seeds (seeds=N first=K, or seed=K)

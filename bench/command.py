@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from bench.contenders import Contender, Missing
+from bench.contenders import Contender, Missing, Program
 from bench.contenders.jvm import JVM_PEERS
 from bench.contenders.pypi import PYTHON_PEERS
 from bench.contest import Bench
@@ -18,30 +19,39 @@ from local.progress import Failed
 PEERS: dict[str, Contender] = {peer.name: peer for peer in (*JVM_PEERS, *PYTHON_PEERS)}
 USUAL = "flink,kstreams"
 
-Part = Callable[[Bench, Sequence[Contender]], Awaitable[list[Figure]]]
+P = TypeVar("P", bound=Program)
+Part = Callable[[Bench, Sequence[P]], Awaitable[list[Figure]]]
 """Measures some figures, the peers beside."""
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Generic[P]):
     """What was asked for."""
 
     runs: int
-    peers: list[Contender]
-    parts: dict[str, Part]
+    overload: int
+    peers: list[P]
+    parts: dict[str, Part[P]]
 
 
-def main(name: str, about: str | None, parts: Mapping[str, Part]) -> None:
+def main(name: str, about: str | None, parts: Mapping[str, Part[Contender]]) -> None:
+    """A benchmark of the engine."""
+    compare(name, about, parts, PEERS, USUAL)
+
+
+def compare(
+    name: str, about: str | None, parts: Mapping[str, Part[P]], peers: Mapping[str, P], usual: str
+) -> None:
     """Run a benchmark; exit code 1 if it cannot run. What it measures never decides."""
-    given = _parse(name, about, parts)
+    given = _parse(name, about, parts, peers, usual)
     try:
-        peers = _prepared(given.peers)
+        ready = _prepared(given.peers)
         with tempfile.TemporaryDirectory(prefix="sextant-bench-") as folder:
             home = Path(folder)
             addresses = servers.up(home, ports.free())
             try:
-                bench = Bench(addresses, home, given.runs)
-                figures = asyncio.run(_measure(bench, peers, given.parts))
+                bench = Bench(addresses, home, given.runs, given.overload)
+                figures = asyncio.run(_measure(bench, ready, given.parts))
             finally:
                 servers.down(home)
     except Failed as failed:
@@ -49,29 +59,31 @@ def main(name: str, about: str | None, parts: Mapping[str, Part]) -> None:
     publish(name, figures)
 
 
-def _parse(name: str, about: str | None, parts: Mapping[str, Part]) -> Given:
+def _parse(
+    name: str, about: str | None, parts: Mapping[str, Part[P]], peers: Mapping[str, P], usual: str
+) -> Given[P]:
     parser = argparse.ArgumentParser(prog=f"make bench-{name}", description=about)
     parser.add_argument("--runs", type=int, default=3, help="of each contender; medians are shown (runs=N)")
-    known = ", ".join(PEERS)
-    parser.add_argument("--peers", default=USUAL, help=f"of {known}; 'none' for none (peers=…)")
+    parser.add_argument("--overload", type=int, default=60, help="seconds, where it overloads (overload=N)")
+    known = ", ".join(peers)
+    parser.add_argument("--peers", default=usual, help=f"of {known}; 'none' for none (peers=…)")
     parser.add_argument("--only", default=",".join(parts), help=f"of {', '.join(parts)} (only=…)")
     given = parser.parse_args()
-    peers = [] if given.peers == "none" else given.peers.split(",")
-    for unknown in set(peers) - PEERS.keys():
+    asked = [] if given.peers == "none" else given.peers.split(",")
+    for unknown in set(asked) - peers.keys():
         parser.error(f"there is no peer {unknown}: choose of {known}")
     only = given.only.split(",")
     for unknown in set(only) - parts.keys():
         parser.error(f"there is no part {unknown}: choose of {', '.join(parts)}")
     if given.runs < 1:
         parser.error("runs is at least 1")
-    return Given(
-        given.runs, [PEERS[peer] for peer in peers], {part: parts[part] for part in parts if part in only}
-    )
+    chosen = {part: parts[part] for part in parts if part in only}
+    return Given(given.runs, given.overload, [peers[peer] for peer in asked], chosen)
 
 
-def _prepared(peers: Sequence[Contender]) -> list[Contender]:
+def _prepared(peers: Sequence[P]) -> list[P]:
     """Those that can be had; the others are named with the reason."""
-    ready: list[Contender] = []
+    ready: list[P] = []
     for peer in peers:
         try:
             peer.prepare()
@@ -81,7 +93,7 @@ def _prepared(peers: Sequence[Contender]) -> list[Contender]:
     return ready
 
 
-async def _measure(bench: Bench, peers: Sequence[Contender], parts: Mapping[str, Part]) -> list[Figure]:
+async def _measure(bench: Bench, peers: Sequence[P], parts: Mapping[str, Part[P]]) -> list[Figure]:
     figures: list[Figure] = []
     for part in parts.values():
         figures += await part(bench, peers)

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from bench.broker import Admin, Gate, Records, Tail, producer, write
-from bench.contenders import Contender, Place
+from bench.contenders import Contender, Place, Program
 from bench.job import Job, Verdict, judge
 from bench.meter import Meter, cpu_seconds
 from local.places import ROOT
@@ -36,7 +36,7 @@ class Broken(Exception):
 class Running:
     """A contender's processes."""
 
-    contender: Contender
+    contender: Program
     place: Place
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -90,6 +90,8 @@ class Bench:
     addresses: Mapping[str, str]
     home: Path
     runs: int
+    overload: int
+    """Seconds of it, where a benchmark overloads somebody."""
 
     @property
     def servers(self) -> list[int]:
@@ -98,7 +100,7 @@ class Bench:
         return [pid for name in names if (pid := Process(name, self.home).pid) is not None]
 
     @asynccontextmanager
-    async def place(self, contender: Contender, commit_ms: int) -> AsyncGenerator[Running]:
+    async def place(self, contender: Program, commit_ms: int = 0) -> AsyncGenerator[Running]:
         """A place for one run; its processes and topics are gone afterwards."""
         prefix = f"{contender.name}-{os.urandom(3).hex()}."
         folder = self.home / "runs" / prefix.rstrip(".")
@@ -166,7 +168,7 @@ async def until_idle(running: Running) -> None:
         before = now
 
 
-async def until_complete(running: Running, tail: Tail, windows: int) -> pl.DataFrame:
+async def until_complete(running: Running, contender: Contender, tail: Tail, windows: int) -> pl.DataFrame:
     """The closed windows once there are `windows` of them, or nothing came for long.
 
     Decoded only when the topic is quiet: the reader must not take the contender's CPU.
@@ -178,11 +180,11 @@ async def until_complete(running: Running, tail: Tail, windows: int) -> pl.DataF
         running.check()
         enough = len(tail.values) >= windows and len(tail.values) != seen
         if enough and tail.quiet(QUIET_SECONDS):
-            seen, results = len(tail.values), running.contender.decode(tail.values)
+            seen, results = len(tail.values), contender.decode(tail.values)
             if results.height >= windows:
                 return results
         if time.monotonic() - max([begin, *tail.times[-1:]]) > IDLE_SECONDS:
-            return running.contender.decode(tail.values) if tail.values else results
+            return contender.decode(tail.values) if tail.values else results
 
 
 def complete_at(results: pl.DataFrame, tail: Tail) -> float:
@@ -208,7 +210,7 @@ async def throughput(bench: Bench, contender: Contender, job: Job, expected: pl.
             tail = Tail(place.bootstrap, contender.output(place))
             async with tail, Meter(running.pids, bench.servers) as meter:
                 begin = await gate.open()
-                results = await until_complete(running, tail, expected.height)
+                results = await until_complete(running, contender, tail, expected.height)
                 meter.sample()
         finally:
             await gate.close()

@@ -60,7 +60,7 @@ async def run(bench: Bench, contender: Contender, expected: pl.DataFrame) -> Lat
             times = await sending
             cores = (cpu_seconds(running.pids) - before) / SECONDS
             await publish(place, records[JOB.events :])
-            results = await until_complete(running, tail, expected.height)
+            results = await until_complete(running, contender, tail, expected.height)
     first = results.unique(["series", "start"], keep="first")
     closed = first.join(closers(JOB, contender.closing, contender.delay_ms), on=["series", "start"])
     closed = closed.filter(pl.col("closer").is_between(WARM + RATE * UNCOUNTED_SECONDS, JOB.events - 1))

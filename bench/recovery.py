@@ -102,7 +102,7 @@ async def mid_backlog(bench: Bench, contender: Contender, delay: float) -> Recov
                 await until_out(running, tail, int(KILL_AT * expected.height))
                 await asyncio.sleep(delay)
                 kill = await revive(running, tail)
-                results = await until_complete(running, tail, expected.height)
+                results = await until_complete(running, contender, tail, expected.height)
         finally:
             await gate.close()
     return Recovery(kill.recovered(tail), judge(expected, results))
@@ -125,7 +125,7 @@ async def with_open_keys(bench: Bench, own: Sextant, job: OpenKeys) -> Recovery:
             await publish(place, records[job.opening : job.events])
             await until_out(running, tail, job.first)
             await publish(place, records[job.events :])
-            results = await until_complete(running, tail, job.first + job.series)
+            results = await until_complete(running, own, tail, job.first + job.series)
     verdict = judge(job.expected(), results)
     return Recovery(kill.recovered(tail), verdict, resident / job.series, state / job.series)
 

@@ -49,22 +49,14 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-class Contender(Protocol):
-    """One engine with the job."""
+class Program(Protocol):
+    """Something that can be started for a run."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def title(self) -> str: ...
-
-    @property
-    def closing(self) -> Closing: ...
-
-    @property
-    def delay_ms(self) -> int:
-        """How far event time must be past a window's end for it to close."""
-        ...
 
     def prepare(self) -> None:
         """Fetch and build it, once; raises Missing."""
@@ -74,12 +66,24 @@ class Contender(Protocol):
         """Make the topics of a run, and whatever says what the job is."""
         ...
 
-    def records(self, job: Job) -> Records:
-        """The job's records as this contender reads them."""
-        ...
-
     def commands(self, place: Place) -> list[Command]:
         """What to start; started again with the same place it goes on where it was."""
+        ...
+
+
+class Contender(Program, Protocol):
+    """One engine with the job."""
+
+    @property
+    def closing(self) -> Closing: ...
+
+    @property
+    def delay_ms(self) -> int:
+        """How far event time must be past a window's end for it to close."""
+        ...
+
+    def records(self, job: Job) -> Records:
+        """The job's records as this contender reads them."""
         ...
 
     def output(self, place: Place) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -27,7 +27,7 @@ WATERMARK_DELAY_MS = 2_000
 SERIES = "series="
 
 
-def source(format: Format) -> Source:
+def source(format: Format, **more: Any) -> Source:
     """The source of the job's events."""
     fields = {"series": "string", "metric": "string", "ts": "timestamp", "value": "double"}
     definition = {
@@ -35,7 +35,7 @@ def source(format: Format) -> Source:
         "key": ["series"], "partitions": PARTITIONS, "watermark": {"delay": f"{WATERMARK_DELAY_MS // 1000}s"},
         "format": format, "fields": [{"name": name, "type": type} for name, type in fields.items()],
     }  # fmt: skip
-    return cast(Source, DEFINITION.validate_python(definition))
+    return cast(Source, DEFINITION.validate_python({**definition, **more}))
 
 
 def kpi(id: str = "readings", **fields: Any) -> Kpi:
@@ -72,27 +72,8 @@ class Sextant:
             await admin.create({place.prefix + name: count for name, _, count in used_by("detector")})
             await admin.create({place.input: PARTITIONS})
         if self.format == "avro":
-            registry = Registry(_settings(place))
-            try:
-                self.schema_id = await registry.register("bench", source("avro").avro_schema())
-            finally:
-                await registry.close()
-        await self._put_in_force(place)
-
-    async def _put_in_force(self, place: Place) -> None:
-        client = producer(place.bootstrap)
-        await client.start()
-        try:
-            for definition in (source(self.format), *self.kpis):
-                entry = CatalogEntry.build(
-                    kind=definition.kind, id=definition.id, definition_version=1, applied_by="bench",
-                    definition=definition.model_dump(mode="json"), schema_id=self.schema_id or None,
-                    applied_at=datetime.now(UTC),
-                )  # fmt: skip
-                topic = place.prefix + CATALOG.name
-                await client.send_and_wait(topic, entry.encode(), entry.key.encode(), partition=0)
-        finally:
-            await client.stop()
+            self.schema_id = await registered(place, source("avro"))
+        await put_in_force(place, (source(self.format), *self.kpis), self.schema_id or None)
 
     def records(self, job: Job) -> Records:
         keys = [job.keys[index] for index in job.stream.series.tolist()]
@@ -101,17 +82,11 @@ class Sextant:
 
     def commands(self, place: Place) -> list[Command]:
         if not self.ports:
-            self.ports = [_free_port() for _ in self.cores]
+            self.ports = [free_port() for _ in self.cores]
         return [
-            Command(
-                [*([] if core is None else ["taskset", "-c", str(core)]), sys.executable, "-m", "services.detector"],
-                {
-                    **place.addresses, "SEXTANT_PREFIX": place.prefix, "SEXTANT_LOCAL": str(place.folder),
-                    "SEXTANT_PORT": str(port), "SEXTANT_INSTANCE": f"bench-{number}", "SEXTANT_LOG_LEVEL": "WARNING",
-                },
-            )
+            service("detector", place, port, {"SEXTANT_INSTANCE": f"bench-{number}"}, core)
             for number, (core, port) in enumerate(zip(self.cores, self.ports, strict=True))
-        ]  # fmt: skip
+        ]
 
     def output(self, place: Place) -> str:
         return place.prefix + OBSERVATIONS.name
@@ -151,12 +126,46 @@ class Sextant:
         return frame.with_columns(measures).drop("measures")
 
 
-def _settings(place: Place) -> ServiceSettings:
+async def registered(place: Place, source: Source) -> int:
+    """The id of its schema."""
     names = {name.removeprefix("SEXTANT_").lower(): value for name, value in place.addresses.items()}
-    return ServiceSettings.model_validate({**names, "port": 0})
+    registry = Registry(ServiceSettings.model_validate({**names, "port": 0}))
+    try:
+        return await registry.register("bench", source.avro_schema())
+    finally:
+        await registry.close()
 
 
-def _free_port() -> int:
+async def put_in_force(place: Place, definitions: Sequence[Source | Kpi], schema_id: int | None) -> None:
+    """As strategy would."""
+    client = producer(place.bootstrap)
+    await client.start()
+    try:
+        for definition in definitions:
+            entry = CatalogEntry.build(
+                kind=definition.kind, id=definition.id, definition_version=1, applied_by="bench",
+                definition=definition.model_dump(mode="json"), schema_id=schema_id,
+                applied_at=datetime.now(UTC),
+            )  # fmt: skip
+            topic = place.prefix + CATALOG.name
+            await client.send_and_wait(topic, entry.encode(), entry.key.encode(), partition=0)
+    finally:
+        await client.stop()
+
+
+def service(
+    name: str, place: Place, port: int, environment: Mapping[str, str], core: int | None = None
+) -> Command:
+    """A process of ours, on one core if one is given."""
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    told = {
+        **place.addresses, "SEXTANT_PREFIX": place.prefix, "SEXTANT_LOCAL": str(place.folder),
+        "SEXTANT_PORT": str(port), "SEXTANT_LOG_LEVEL": "WARNING", **environment,
+    }  # fmt: skip
+    return Command([*pinned, sys.executable, "-m", f"services.{name}"], told)
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
