@@ -223,20 +223,18 @@ def _show(
     title: str, found: Mapping[str, Sequence[Run]], kafka: Mapping[str, Sequence[tuple[float, float]]]
 ) -> None:
     def row(name: str, pushes: Sequence[Push], half: Sequence[Push]) -> list[str]:
-        seconds = SECONDS
+        cores = [(each.cpu, each.kafka, each.load.cpu, each.others) for each in pushes]
+        late = [[float(np.percentile(each.load.milliseconds, at)) for each in half] for at in (50, 99)]
         return [
             name,
             spread([each.load.rate for each in pushes]),
             spread([each.per_core for each in pushes]),
             *(
-                spread([took / seconds for took in each], 2)
-                for each in (
-                    [push.cpu for push in pushes], [push.kafka for push in pushes],
-                    [push.load.cpu for push in pushes], [push.others for push in pushes],
-                )
+                f"{(middle(took) or 0) / SECONDS:.2f}"
+                for took in (zip(*cores, strict=True) if cores else [()] * 4)
             ),
-            *(spread([float(np.percentile(each.load.milliseconds, at)) for each in half], 1) for at in (50, 99)),
-        ]  # fmt: skip
+            *(spread(each) for each in late),
+        ]
 
     rows = [
         row(name, [each.full[title] for each in runs], [each.half[title] for each in runs])
