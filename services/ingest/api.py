@@ -7,6 +7,7 @@ import asyncpg
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
 from libs.common.errors import BadMessage, Malformed, TooLarge, UnsupportedMedia
 from services.ingest import store
@@ -100,11 +101,14 @@ def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
 async def _body(request: Request, limit: int) -> bytes:
     """The body, read no further than the limit."""
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise TooLarge(f"the body has more than {limit} bytes", limit=limit, unit="bytes")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise TooLarge(f"the body has more than {limit} bytes", limit=limit, unit="bytes")
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise Malformed("the connection was closed before the body was whole", rule="whole body") from error
     return b"".join(parts)
 
 
@@ -116,7 +120,10 @@ def _records(validator: Validator, request: Request, body: bytes) -> Sequence[Go
             return [_event(validator, 0, body, dict(request.headers))]
         match kind:
             case "application/x-ndjson" | "application/jsonl":
-                return validator.lines(body)
+                try:
+                    return validator.lines(body)
+                except ValueError:  # whole, but not one to a line
+                    return validator.texts(line for line in body.split(b"\n") if line.strip())
             case "application/json":
                 return validator.texts(documents(body))
             case "application/cloudevents+json":
