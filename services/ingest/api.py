@@ -1,18 +1,19 @@
 """Pushing events in. Every record of a request is answered for; nothing is acknowledged before the brokers did."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import asyncpg
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from starlette.requests import ClientDisconnect
 
-from libs.common.errors import BadMessage, Malformed, TooLarge, UnsupportedMedia
+from libs.common.errors import BadMessage, Malformed, Problem, TooLarge, UnsupportedMedia
 from services.ingest import store
 from services.ingest.core.cloudevents import unwrap, unwrap_binary
 from services.ingest.core.records import Bad, Good, Validator, documents
+from services.ingest.handlers import bodies
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import redrive
 from services.ingest.handlers.writers import Submission, Writers
@@ -48,13 +49,14 @@ def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
     ) -> JSONResponse:
         """200 when every record was accepted, 207 when some were refused, 422 when all were."""
         writer = writers.get(source)
-        body = await _body(request, writers.settings.max_body)
-        records = _records(writer.validator, request, body)
-        if len(records) > writers.settings.max_records:
-            limit = writers.settings.max_records
-            raise TooLarge(
-                f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records"
-            )
+        with _stated():
+            body = await bodies.read(request, writers.settings.max_body)
+            records = _records(writer.validator, request, body)
+            if len(records) > writers.settings.max_records:
+                limit = writers.settings.max_records
+                raise TooLarge(
+                    f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records"
+                )
         submission = Submission(records)
         await writer.submit(submission)
         answer = submission.answer(source, errors_only=results == "errors")
@@ -98,18 +100,14 @@ def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
     return router
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """The body, read no further than the limit."""
-    parts, size = [], 0
+@contextmanager
+def _stated() -> Generator[None]:
+    """Whoever is refused is told whom it concerns, and whether it helps to try again: a request, and no, unless said."""
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise TooLarge(f"the body has more than {limit} bytes", limit=limit, unit="bytes")
-            parts.append(part)
-    except ClientDisconnect as error:
-        raise Malformed("the connection was closed before the body was whole", rule="whole body") from error
-    return b"".join(parts)
+        yield
+    except Problem as problem:
+        problem.more = {"retryable": False, "scope": "request", **problem.more}
+        raise
 
 
 def _records(validator: Validator, request: Request, body: bytes) -> Sequence[Good | Bad]:

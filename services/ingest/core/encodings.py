@@ -1,0 +1,87 @@
+"""Content codings of a request (RFC 9110, section 8.4): gzip and zstd, decoded as they come, no further than a limit."""
+
+import zlib
+from collections.abc import Iterator
+
+from backports import zstd
+
+from libs.common.errors import Malformed, TooLarge, UnsupportedMedia
+
+ACCEPTED = ("gzip", "zstd", "identity")
+
+_PIECE = 256 * 1024
+"""Bytes that are decoded at once: so much is held beyond the limit at most."""
+_ZSTD: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
+"""8 MiB, what RFC 9659 lets a sender use: a frame that asks for more would have us hold it."""
+
+
+class Decoder:
+    """The coding of one body. What is fed comes out decoded, piece by piece."""
+
+    def __init__(self, coding: str, limit: int) -> None:
+        self.coding = "gzip" if coding == "x-gzip" else coding
+        self.limit, self.size = limit, 0
+        if self.coding not in ACCEPTED:
+            raise UnsupportedMedia(
+                f"the content encoding {coding[:100]} is not understood; send {', '.join(ACCEPTED)}",
+                code="unsupported_encoding",
+                field="content-encoding",
+                value=coding[:100],
+                accepted=list(ACCEPTED),
+            )
+        self.stream = self._fresh()
+
+    def feed(self, part: bytes) -> Iterator[bytes]:
+        """TooLarge as soon as more than the limit has come out; Malformed if it is not of its coding."""
+        for piece in [part] if self.stream is None else self._pieces(part):
+            self.size += len(piece)
+            if self.size > self.limit:
+                self._refuse()
+            if piece:
+                yield piece
+
+    def end(self) -> None:
+        """Malformed if the body ends before its coding does."""
+        if self.stream is not None and not self.stream.eof:
+            raise self._broken("it ends too early")
+
+    def _pieces(self, part: bytes) -> Iterator[bytes]:
+        """A body may be several members (RFC 1952) or frames (RFC 8878), one after the other."""
+        while part:
+            if self.stream is None or self.stream.eof:
+                self.stream = self._fresh()
+            assert self.stream is not None
+            more = True
+            while more:
+                try:
+                    piece = self.stream.decompress(part, _PIECE)
+                except (zlib.error, zstd.ZstdError) as error:
+                    raise self._broken(str(error)) from error
+                yield piece
+                part = b"" if isinstance(self.stream, zstd.ZstdDecompressor) else self.stream.unconsumed_tail
+                more = not self.stream.eof and (bool(part) or len(piece) == _PIECE)
+            part = self.stream.unused_data
+
+    def _fresh(self) -> "zlib._Decompress | zstd.ZstdDecompressor | None":
+        if self.coding == "identity":
+            return None
+        return zstd.ZstdDecompressor(options=_ZSTD) if self.coding == "zstd" else zlib.decompressobj(31)
+
+    def _broken(self, why: str) -> Malformed:
+        return Malformed(
+            f"the body is not {self.coding}: {why}",
+            code="malformed_encoding",
+            field="content-encoding",
+            value=self.coding,
+            rule=self.coding,
+        )
+
+    def _refuse(self) -> None:
+        if self.stream is None:
+            raise TooLarge(f"the body has more than {self.limit} bytes", limit=self.limit, unit="bytes")
+        raise TooLarge(
+            f"the body has more than {self.limit} bytes when it is decoded",
+            code="too_large_decoded",
+            limit=self.limit,
+            unit="bytes",
+        )
