@@ -5,8 +5,8 @@
   - TryLater          not now: pause the partition, back off, keep polling
   - DefinitionError   a definition in the catalog is wrong: where, what, which rule
   - Problem           an HTTP answer with a status and a stable code (RFC 9457)
-    - Malformed 400 · Unauthorised 401 · Forbidden 403 · NotFound 404 · Conflict 409 · TooLarge 413
-      · UnsupportedMedia 415 · Invalid 422 · QuotaExceeded 429 · Overloaded 503
+    - Malformed 400 · Unauthorised 401 · Forbidden 403 · NotFound 404 · TooSlow 408 · Conflict 409
+      · TooLarge 413 · UnsupportedMedia 415 · Invalid 422 · QuotaExceeded 429 · Overloaded 503
 Anything else is a fault of ours: the process logs it and ends, and is started again.
 """
 
@@ -81,6 +81,10 @@ class Forbidden(Problem):
 
 class NotFound(Problem):
     status, code, title = 404, "not_found", "There is no such thing"
+
+
+class TooSlow(Problem):
+    status, code, title = 408, "too_slow", "The request did not come in time"
 
 
 class Conflict(Problem):

@@ -42,6 +42,8 @@ PARITY = Counter(
     "sextant_parity_windows", "Windows compared with plain SQL over their events.", ("kpi", "result")
 )
 RETRIES = Counter("sextant_retries", "Times that a partition had to wait and try again.", _PLACE)
+REFUSED = Counter("sextant_refused_pushes", "Requests that ingest refused as a whole.", ("source", "reason"))
+WAITING = Gauge("sextant_waiting_pushes", "What waits in ingest to be published.", ("source", "unit"))
 HTTP_SECONDS = Histogram("sextant_http_seconds", "Time to answer.", ("method", "route", "status"))
 STREAM_CLIENTS = Gauge("sextant_stream_clients", "Clients that listen to the gateway's streams.")
 STREAM_FRAMES = Counter("sextant_stream_frames", "Data frames sent to clients.", ("channel",))

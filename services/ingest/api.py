@@ -9,14 +9,16 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from libs.common import telemetry
 from libs.common.errors import BadMessage, Malformed, Problem, TooLarge, UnsupportedMedia
 from services.ingest import store
+from services.ingest.core.admission import Hold
 from services.ingest.core.cloudevents import unwrap, unwrap_binary
 from services.ingest.core.records import Bad, Good, Validator, documents
 from services.ingest.handlers import bodies
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import redrive
-from services.ingest.handlers.writers import Submission, Writers
+from services.ingest.handlers.writers import Submission, Writer, Writers
 
 ACCEPTED = (
     "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json"
@@ -48,17 +50,12 @@ def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
         source: str, request: Request, results: Annotated[Literal["all", "errors"], Query()] = "all"
     ) -> JSONResponse:
         """200 when every record was accepted, 207 when some were refused, 422 when all were."""
-        writer = writers.get(source)
-        with _stated():
-            body = await bodies.read(request, writers.settings.max_body)
-            records = _records(writer.validator, request, body)
-            if len(records) > writers.settings.max_records:
-                limit = writers.settings.max_records
-                raise TooLarge(
-                    f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records"
-                )
-        submission = Submission(records)
-        await writer.submit(submission)
+        with _stated(source):
+            writer = writers.get(source)
+            writer.within_quota()
+            with writers.admission.hold(source) as hold:
+                submission = await _received(writer, request, hold)
+                await writer.submit(submission)
         answer = submission.answer(source, errors_only=results == "errors")
         status = 200 if not answer["refused"] else 207 if answer["accepted"] else 422
         if status == 422:
@@ -80,7 +77,7 @@ def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
         return {
             "source": source,
             "version": writer.version,
-            "queued": writer.queued,
+            "queued": writers.admission.records.held.get(source, 0),
             "remembered_ids": len(writer.window),
             "pull": {**dict(pull), "running": source in pulls.tasks} if pull else None,
         }
@@ -101,13 +98,27 @@ def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
 
 
 @contextmanager
-def _stated() -> Generator[None]:
+def _stated(source: str) -> Generator[None]:
     """Whoever is refused is told whom it concerns, and whether it helps to try again: a request, and no, unless said."""
     try:
         yield
     except Problem as problem:
         problem.more = {"retryable": False, "scope": "request", **problem.more}
+        if problem.code != "unknown_source":
+            telemetry.REFUSED.labels(source, problem.code).inc()
         raise
+
+
+async def _received(writer: Writer, request: Request, hold: Hold) -> Submission:
+    """What a request brings, read and validated."""
+    body = await bodies.read(request, writer.settings, hold)
+    records = _records(writer.validator, request, body)
+    limit = writer.settings.max_records
+    if len(records) > limit:
+        raise TooLarge(f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records")
+    hold.take(records=len(records))
+    writer.charge(len(records))
+    return Submission(records, hold=hold)
 
 
 def _records(validator: Validator, request: Request, body: bytes) -> Sequence[Good | Bad]:

@@ -6,10 +6,15 @@ from libs.common.settings import ServiceSettings
 class Settings(ServiceSettings):
     port: int = 8101
     max_body: int = 16 * 1024 * 1024
-    """Bytes of one request."""
+    """Bytes of one request, as they come and decoded."""
     max_records: int = 50_000
     """Records of one request."""
-    max_queued: int = 200_000
-    """Records of one source that wait to be published; beyond it requests are answered 503."""
+    body_seconds: float = 60
+    """Within which the body of a request has to come."""
+    max_queued: int = 400_000
+    """Records of all sources that wait to be published. A source may hold as much as is free, alone half of it;
+    beyond it requests are answered 503."""
+    max_queued_bytes: int = 128 * 1024 * 1024
+    """Bytes of bodies that are read or wait to be published; shared alike."""
     dedup_window: int = 5_000_000
     """Ids remembered per source."""

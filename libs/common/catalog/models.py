@@ -19,7 +19,7 @@ from libs.common.catalog.rules import (
     ReferenceCheck,
     Rule,
 )
-from libs.common.catalog.sources import Freshness, HttpPull, Source, SourceField, Watermark
+from libs.common.catalog.sources import Freshness, HttpPull, Quota, Source, SourceField, Watermark
 from libs.common.catalog.strategy import (
     EscalationStep,
     KeyResult,
@@ -55,6 +55,7 @@ __all__ = [
     "PlaybookStep",
     "PlaybookTrigger",
     "Policy",
+    "Quota",
     "RangeCheck",
     "ReferenceCheck",
     "RetentionRule",

@@ -35,6 +35,18 @@ class Freshness(Definition):
     """Wall-clock time without an arrival after which the source is not fresh."""
 
 
+class Quota(Definition):
+    """How many events may be pushed; what is more is answered 429."""
+
+    events_per_second: float = Field(gt=0, le=1_000_000)
+    burst: int | None = Field(default=None, ge=1)
+    """Events at once after a silence; by default those of ten seconds."""
+
+    @property
+    def most(self) -> int:
+        return self.burst or max(1, round(10 * self.events_per_second))
+
+
 class HttpPull(Definition):
     """Poll a JSON endpoint with a cursor."""
 
@@ -75,6 +87,7 @@ class Source(Named):
     compatibility: Literal["BACKWARD", "FORWARD", "FULL", "NONE"] = "BACKWARD"
     on_malformed: Literal["refuse", "dead_letter"] = "refuse"
     """Refuse a malformed record to its sender, or accept it as a dead letter."""
+    quota: Quota | None = None
     pull: HttpPull | None = None
 
     @property

@@ -20,7 +20,7 @@ class Decoder:
 
     def __init__(self, coding: str, limit: int) -> None:
         self.coding = "gzip" if coding == "x-gzip" else coding
-        self.limit, self.size = limit, 0
+        self.limit, self.size, self.expected = limit, 0, 0
         if self.coding not in ACCEPTED:
             raise UnsupportedMedia(
                 f"the content encoding {coding[:100]} is not understood; send {', '.join(ACCEPTED)}",
@@ -30,6 +30,12 @@ class Decoder:
                 accepted=list(ACCEPTED),
             )
         self.stream = self._fresh()
+
+    def expect(self, size: int) -> None:
+        """So much is said to come; TooLarge at once if that is more than the limit."""
+        self.expected = size
+        if size > self.limit:
+            self._refuse()
 
     def feed(self, part: bytes) -> Iterator[bytes]:
         """TooLarge as soon as more than the limit has come out; Malformed if it is not of its coding."""

@@ -1,23 +1,41 @@
-"""The body of a push: read as it comes, decoded, no further than the limit."""
+"""The body of a push: let in before it is read, decoded as it comes, no further than the limit."""
+
+import asyncio
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from libs.common.errors import Malformed
+from libs.common.errors import Malformed, TooSlow
+from services.ingest.core.admission import Hold
 from services.ingest.core.encodings import Decoder
+from services.ingest.settings import Settings
 
 
-async def read(request: Request, limit: int) -> bytes:
+async def read(request: Request, settings: Settings, hold: Hold) -> bytes:
     """The decoded body; the limit holds for the bytes that come and for those that come out."""
     coding = request.headers.get("content-encoding", "").strip().lower() or "identity"
-    sent, decoder = Decoder("identity", limit), Decoder(coding, limit)
+    sent, decoder = Decoder("identity", settings.max_body), Decoder(coding, settings.max_body)
+    declared = request.headers.get("content-length", "")
+    sent.expect(int(declared) if declared.isdigit() else 0)
     parts: list[bytes] = []
+    size = 0
     try:
-        async for part in request.stream():
-            for raw in sent.feed(part):
-                parts.extend(decoder.feed(raw))
+        async with asyncio.timeout(settings.body_seconds):
+            hold.take(bytes=sent.expected)
+            async for part in request.stream():
+                for raw in sent.feed(part):
+                    for piece in decoder.feed(raw):
+                        size += len(piece)
+                        hold.take(bytes=max(0, size - hold.bytes))
+                        parts.append(piece)
+    except TimeoutError as error:
+        raise TooSlow(
+            f"the body did not come within {settings.body_seconds:g} s", code="body_too_slow", retryable=True
+        ) from error
     except ClientDisconnect as error:
-        raise Malformed("the connection was closed before the body was whole", rule="whole body") from error
+        raise Malformed(
+            "the connection was closed before the body was whole", code="cut_off", rule="whole body"
+        ) from error
     if sent.size:
         decoder.end()
     return b"".join(parts)

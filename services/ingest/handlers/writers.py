@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,8 @@ from libs.common.kafka import Headers, ensure_topics, producer, read_all
 from libs.common.partitioning import partition_for
 from libs.common.topics import DEAD, EVENTS, LEDGER, REFERENCE
 from libs.common.wire import Codec
+from services.ingest.core.admission import Admission, Hold
+from services.ingest.core.quota import Bucket
 from services.ingest.core.records import Bad, Good, Validator, partition_key
 from services.ingest.core.window import Window
 from services.ingest.settings import Settings
@@ -42,6 +45,8 @@ class Submission:
     records: Sequence[Good | Bad]
     through: datetime | None = None
     """Declares a watermark, after the records."""
+    hold: Hold | None = None
+    """What it holds already; given back when it is committed."""
     unattended: bool = False
     """Nobody waits for an answer who could mend a record: what is malformed becomes a dead letter, never refused."""
     receipt: str = field(default_factory=lambda: uuid4().hex)
@@ -62,32 +67,47 @@ class Submission:
 class Writer:
     """The only writer of one source."""
 
-    def __init__(self, settings: Settings, source: Source, schema_id: int, version: int) -> None:
-        self.settings, self.source, self.schema_id, self.version = settings, source, schema_id, version
+    def __init__(
+        self, settings: Settings, admission: Admission, source: Source, schema_id: int, version: int
+    ) -> None:
+        self.settings, self.admission = settings, admission
+        self.source, self.schema_id, self.version = source, schema_id, version
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
         self.partitions = 1 if source.reference else source.partitions
         self.validator = Validator(source)
         self.codec = Codec(source.avro_schema())
         self.window = Window(settings.dedup_window)
         self.queue: asyncio.Queue[Submission] = asyncio.Queue()
-        self.queued = 0
         self.ready = asyncio.Event()
+        self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
+        for room in (admission.bytes, admission.records):
+            held = telemetry.WAITING.labels(source.id, room.unit)
+            held.set_function(partial(room.held.get, source.id, 0))
 
     def redefine(self, source: Source, schema_id: int, version: int) -> None:
         """A new version of the source; takes effect with the next request."""
+        if source.quota != self.source.quota:
+            self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
         self.source, self.schema_id, self.version = source, schema_id, version
         self.validator, self.codec = Validator(source), Codec(source.avro_schema())
 
+    def within_quota(self) -> None:
+        """QuotaExceeded if the source may push nothing now: said before its body is read."""
+        if self.bucket is not None:
+            self.bucket.check(self.source.id, 1, clock.monotonic())
+
+    def charge(self, events: int) -> None:
+        """QuotaExceeded if the source may not push so many now."""
+        if self.bucket is not None:
+            self.bucket.take(self.source.id, events, clock.monotonic())
+
     async def submit(self, submission: Submission) -> None:
         """Returns when everything of it is committed; Overloaded if too much waits already."""
-        if self.queued + len(submission.records) > max(self.settings.max_queued, len(submission.records)):
-            raise Overloaded(
-                f"{self.queued} records wait for {self.source.id}",
-                retry_after=1,
-                scope="source",
-                retryable=True,
-            )
-        self.queued += len(submission.records)
+        if submission.hold is None:
+            submission.hold = self.admission.hold(self.source.id)
+            size = sum(len(record.raw) for record in submission.records)
+            submission.hold.take(bytes=size, records=len(submission.records))
+        submission.hold.passed_on = True
         self.queue.put_nowait(submission)
         await submission.answered
 
@@ -141,7 +161,8 @@ class Writer:
         for event_id in batch.ids:
             self.window.add(event_id)
         for submission in group:
-            self.queued -= len(submission.records)
+            if submission.hold is not None:
+                submission.hold.give_back()
             if not submission.answered.done():
                 submission.answered.set_result(None)
 
@@ -268,6 +289,7 @@ class Writers:
 
     def __init__(self, settings: Settings, catalog: Catalog, loaded: asyncio.Event) -> None:
         self.settings, self.catalog, self.loaded = settings, catalog, loaded
+        self.admission = Admission(settings.max_queued_bytes, settings.max_queued)
         self.writers: dict[str, Writer] = {}
         self.changed = asyncio.Event()
 
@@ -308,7 +330,9 @@ class Writers:
             return
         writer = self.writers.get(source.id)
         if writer is None:
-            writer = self.writers[source.id] = Writer(self.settings, source, schema_id, version)
+            writer = self.writers[source.id] = Writer(
+                self.settings, self.admission, source, schema_id, version
+            )
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
         elif writer.version != version:
             writer.redefine(source, schema_id, version)
