@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -38,8 +39,18 @@ def environment(home: Path, ports: Ports) -> dict[str, str]:
         "SEXTANT_PEOPLE": str(home / "keys" / "people.json"),
         "SEXTANT_SIGNING_KEY": str(home / "keys" / "signing-key.pem"),
         "SEXTANT_PSEUDONYM_KEY": str(home / "keys" / "pseudonym-key"),
+        "SEXTANT_RECEIPT_SECRET": _kept(home / "keys" / "receipt-secret"),
         "SEXTANT_ANCHORS": str(home / "anchors"),
     }
+
+
+def _kept(path: Path) -> str:
+    """A secret that is made once, for the owner's eyes only."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32))
+    return path.read_text()
 
 
 def command(name: str) -> list[str]:

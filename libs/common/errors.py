@@ -21,10 +21,16 @@ class BadMessage(SextantError):
     """A record that can never be used."""
 
     def __init__(
-        self, reason: str, *, field: str | None = None, value: str | None = None, rule: str | None = None
+        self,
+        reason: str,
+        *,
+        field: str | None = None,
+        value: str | None = None,
+        rule: str | None = None,
+        code: str = "unfit",
     ) -> None:
         super().__init__(reason)
-        self.reason, self.field, self.value, self.rule = reason, field, value, rule
+        self.reason, self.field, self.value, self.rule, self.code = reason, field, value, rule, code
 
 
 class TryLater(SextantError):

@@ -1,5 +1,6 @@
 """Pushing events in. Every record of a request is answered for; nothing is acknowledged before the brokers did."""
 
+import hashlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -9,16 +10,18 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from libs.common import telemetry
+from libs.common import clock, telemetry
 from libs.common.errors import BadMessage, Malformed, Problem, TooLarge, UnsupportedMedia
 from services.ingest import store
+from services.ingest.core import receipts
 from services.ingest.core.admission import Hold
 from services.ingest.core.cloudevents import unwrap, unwrap_binary
 from services.ingest.core.records import Bad, Good, Validator, documents
 from services.ingest.handlers import bodies
+from services.ingest.handlers.batch import Submission
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import redrive
-from services.ingest.handlers.writers import Submission, Writer, Writers
+from services.ingest.handlers.writers import Writer, Writers
 
 ACCEPTED = (
     "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json"
@@ -30,6 +33,25 @@ class Watermark(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     through: AwareDatetime
+
+
+class Receipt(BaseModel):
+    """The `proof` of a push, as it was answered."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str
+    source: str
+    sha256: str
+    """Of the body, decoded."""
+    count: int
+    published: int
+    duplicate: int
+    dead_lettered: int
+    refused: int
+    offsets: dict[str, tuple[int, int]]
+    """Partition → first and last of what was published."""
+    at: str
+    signature: str
 
 
 class Redrive(BaseModel):
@@ -56,7 +78,9 @@ def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
             with writers.admission.hold(source) as hold:
                 submission = await _received(writer, request, hold)
                 await writer.submit(submission)
+        proof = _proof(writer, submission)
         answer = submission.answer(source, errors_only=results == "errors")
+        answer["proof"] = proof
         status = 200 if not answer["refused"] else 207 if answer["accepted"] else 422
         if status == 422:
             answer = {"title": "No record was accepted", "status": 422, "code": "refused", **answer}
@@ -73,14 +97,22 @@ def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
     async def describe(source: str) -> dict[str, Any]:
         """The writer's state, and where a pull stands."""
         writer = writers.get(source)
-        pull = await store.pull_state(pool, source)
+        pull, since = await store.pull_state(pool, source), writer.window.since
         return {
             "source": source,
             "version": writer.version,
             "queued": writers.admission.records.held.get(source, 0),
             "remembered_ids": len(writer.window),
+            "remembered_since": None if since is None else clock.moment(since),
             "pull": {**dict(pull), "running": source in pulls.tasks} if pull else None,
         }
+
+    @router.post("/receipts/verify")
+    async def verify(receipt: Receipt) -> dict[str, Any]:
+        """Whether a receipt is one of ours, and unaltered; if not why."""
+        secret = writers.settings.receipt_secret.get_secret_value().encode()
+        why = receipts.fault(secret, receipt.model_dump(mode="json"))
+        return {"valid": why is None, "reason": why, "id": receipt.id, "source": receipt.source}
 
     @router.post("/dead-letters/redrive")
     async def drive(order: Redrive) -> dict[str, Any]:
@@ -112,13 +144,29 @@ def _stated(source: str) -> Generator[None]:
 async def _received(writer: Writer, request: Request, hold: Hold) -> Submission:
     """What a request brings, read and validated."""
     body = await bodies.read(request, writer.settings, hold)
+    sha256 = hashlib.sha256(body).hexdigest()
     records = _records(writer.validator, request, body)
     limit = writer.settings.max_records
     if len(records) > limit:
         raise TooLarge(f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records")
     hold.take(records=len(records))
     writer.charge(len(records))
-    return Submission(records, hold=hold)
+    return Submission(records, hold=hold, receipt=receipts.id_of(writer.source.id, sha256), sha256=sha256)
+
+
+def _proof(writer: Writer, submission: Submission) -> dict[str, Any]:
+    """The signed receipt of a batch."""
+    proof: dict[str, Any] = {
+        "id": submission.receipt,
+        "source": writer.source.id,
+        "sha256": submission.sha256,
+        "count": len(submission.records),
+        **submission.counts,
+        "offsets": {str(partition): list(span) for partition, span in sorted(submission.places.items())},
+        "at": submission.at.isoformat() if submission.at else None,
+    }
+    secret = writer.settings.receipt_secret.get_secret_value().encode()
+    return {**proof, "signature": receipts.sign(secret, proof)}
 
 
 def _records(validator: Validator, request: Request, body: bytes) -> Sequence[Good | Bad]:
@@ -144,7 +192,7 @@ def _records(validator: Validator, request: Request, body: bytes) -> Sequence[Go
                     f"{kind} is not understood; send {ACCEPTED}", accepted=ACCEPTED.split(", ")
                 )
     except BadMessage as error:
-        raise Malformed(error.reason, rule=error.rule) from error
+        raise Malformed(error.reason, code=error.code, rule=error.rule) from error
 
 
 def _event(validator: Validator, index: int, raw: bytes, headers: dict[str, str] | None = None) -> Good | Bad:

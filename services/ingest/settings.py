@@ -1,5 +1,7 @@
 """What ingest is told by its environment."""
 
+from pydantic import Field, SecretStr
+
 from libs.common.settings import ServiceSettings
 
 
@@ -17,4 +19,6 @@ class Settings(ServiceSettings):
     max_queued_bytes: int = 128 * 1024 * 1024
     """Bytes of bodies that are read or wait to be published; shared alike."""
     dedup_window: int = 5_000_000
-    """Ids remembered per source."""
+    """Ids remembered per source, for as long as its `dedup` says."""
+    receipt_secret: SecretStr = Field(min_length=16)
+    """What receipts are signed with: whoever has it can make them."""

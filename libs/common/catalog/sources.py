@@ -87,6 +87,12 @@ class Source(Named):
     compatibility: Literal["BACKWARD", "FORWARD", "FULL", "NONE"] = "BACKWARD"
     on_malformed: Literal["refuse", "dead_letter"] = "refuse"
     """Refuse a malformed record to its sender, or accept it as a dead letter."""
+    dedup: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=7))] = timedelta(days=7)
+    """How long an id is remembered: the same id again is a duplicate until then, and a new event afterwards.
+
+    At most as long as the topic keeps the events, from which the ids are read back, and at most
+    SEXTANT_DEDUP_WINDOW ids.
+    """
     quota: Quota | None = None
     pull: HttpPull | None = None
 

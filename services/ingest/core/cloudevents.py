@@ -10,6 +10,7 @@ import msgspec
 
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage
+from services.ingest.core.records import BROKEN, not_json
 
 REQUIRED = ("specversion", "id", "source", "type")
 
@@ -18,14 +19,19 @@ def unwrap(source: Source, raw: bytes) -> tuple[bytes, str | None]:
     """The record of a structured event, as JSON, and its traceparent; BadMessage names what is missing."""
     try:
         event = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadMessage(f"the event is not JSON: {error}", rule="JSON") from error
+    except BROKEN as error:
+        raise not_json("the event", error, raw) from error
     if not isinstance(event, dict):
-        raise BadMessage("a CloudEvent is an object", rule="CloudEvents 1.0")
+        raise BadMessage("a CloudEvent is an object", rule="CloudEvents 1.0", code="not_a_cloud_event")
     _check(event)
     data = event.get("data")
     if not isinstance(data, dict):
-        raise BadMessage("data: the record must be a JSON object", field="data", rule="CloudEvents 1.0")
+        raise BadMessage(
+            "data: the record must be a JSON object",
+            field="data",
+            rule="CloudEvents 1.0",
+            code="not_a_cloud_event",
+        )
     trace = event.get("traceparent")
     return _filled(source, data, event), trace if isinstance(trace, str) else None
 
@@ -36,21 +42,32 @@ def unwrap_binary(source: Source, headers: Mapping[str, str], body: bytes) -> tu
     _check(event)
     try:
         data = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadMessage(f"the event's data is not JSON: {error}", rule="JSON") from error
+    except BROKEN as error:
+        raise not_json("the event's data", error, body) from error
     if not isinstance(data, dict):
-        raise BadMessage("the event's data must be a JSON object", rule="CloudEvents 1.0")
+        raise BadMessage(
+            "the event's data must be a JSON object", rule="CloudEvents 1.0", code="not_a_cloud_event"
+        )
     return _filled(source, data, event), event.get("traceparent")
 
 
 def _check(event: Mapping[str, Any]) -> None:
     for name in REQUIRED:
         if not isinstance(event.get(name), str) or not event[name]:
-            raise BadMessage(f"{name}: the attribute is required", field=name, rule="CloudEvents 1.0")
+            raise BadMessage(
+                f"{name}: the attribute is required",
+                field=name,
+                rule="CloudEvents 1.0",
+                code="not_a_cloud_event",
+            )
     if event["specversion"] != "1.0":
         value = str(event["specversion"])[:100]
         raise BadMessage(
-            "specversion: only 1.0 is known", field="specversion", value=value, rule="CloudEvents 1.0"
+            "specversion: only 1.0 is known",
+            field="specversion",
+            value=value,
+            rule="CloudEvents 1.0",
+            code="not_a_cloud_event",
         )
 
 

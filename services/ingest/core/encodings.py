@@ -2,12 +2,24 @@
 
 import zlib
 from collections.abc import Iterator
+from typing import Protocol
 
 from backports import zstd
 
 from libs.common.errors import Malformed, TooLarge, UnsupportedMedia
 
 ACCEPTED = ("gzip", "zstd", "identity")
+
+
+class Stream(Protocol):
+    """What both libraries give for one member or frame."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
 
 _PIECE = 256 * 1024
 """Bytes that are decoded at once: so much is held beyond the limit at most."""
@@ -64,11 +76,11 @@ class Decoder:
                 except (zlib.error, zstd.ZstdError) as error:
                     raise self._broken(str(error)) from error
                 yield piece
-                part = b"" if isinstance(self.stream, zstd.ZstdDecompressor) else self.stream.unconsumed_tail
+                part = getattr(self.stream, "unconsumed_tail", b"")  # zstd keeps it to itself
                 more = not self.stream.eof and (bool(part) or len(piece) == _PIECE)
             part = self.stream.unused_data
 
-    def _fresh(self) -> "zlib._Decompress | zstd.ZstdDecompressor | None":
+    def _fresh(self) -> Stream | None:
         if self.coding == "identity":
             return None
         return zstd.ZstdDecompressor(options=_ZSTD) if self.coding == "zstd" else zlib.decompressobj(31)

@@ -7,11 +7,22 @@ from typing import Any
 
 from libs.common.canonical import canonical
 
-SIGNED = ("id", "source", "sha256", "count", "published", "duplicate", "dead_lettered", "refused", "offsets", "at")
+SIGNED = (
+    "id",
+    "source",
+    "sha256",
+    "count",
+    "published",
+    "duplicate",
+    "dead_lettered",
+    "refused",
+    "offsets",
+    "at",
+)
 """What a receipt says, and its signature holds."""
 
 
-def receipt_id(source: str, sha256: str) -> str:
+def id_of(source: str, sha256: str) -> str:
     """Of a body by its hash: 128 bits, in hex."""
     return hashlib.sha256(f"sextant receipt\n{source}\n{sha256}".encode()).hexdigest()[:32]
 
@@ -24,11 +35,8 @@ def sign(secret: bytes, receipt: Mapping[str, Any]) -> str:
 
 def fault(secret: bytes, receipt: Mapping[str, Any]) -> str | None:
     """Why a receipt is not one of ours as it was given; None if it is."""
-    missing = [name for name in (*SIGNED, "signature") if name not in receipt]
-    if missing:
-        return f"it lacks {', '.join(missing)}"
-    if receipt["id"] != receipt_id(receipt["source"], receipt["sha256"]):
+    if receipt["id"] != id_of(receipt["source"], receipt["sha256"]):
         return "its id is not that of its source and hash"
-    if not hmac.compare_digest(sign(secret, receipt), receipt["signature"]):
+    if not hmac.compare_digest(sign(secret, receipt).encode(), receipt["signature"].encode()):
         return "its signature does not hold: it is not ours, or was altered"
     return None

@@ -5,6 +5,7 @@ microsecond a record). NDJSON is decoded as a whole; only when that fails, line 
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -22,6 +23,8 @@ _TYPES: dict[str, Any] = {
     "string": str, "int": _INT32, "long": _INT64, "double": float, "boolean": bool, "timestamp": _TIME, "date": date,
 }  # fmt: skip
 
+BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What is raised where JSON cannot be read."""
 MAX_RECORD = 1_000_000
 """Bytes of one record at most."""
 
@@ -70,7 +73,7 @@ class Validator:
         """NDJSON; empty lines are no records."""
         try:
             decoded = self.one.decode_lines(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except BROKEN:
             numbered = enumerate(line for line in body.split(b"\n") if line.strip())
             return [self.single(index, line) for index, line in numbered]
         raws = [line for line in body.split(b"\n") if line.strip()]
@@ -88,11 +91,13 @@ class Validator:
     def single(self, index: int, raw: bytes, traceparent: str | None = None) -> Good | Bad:
         """One JSON object."""
         if len(raw) > MAX_RECORD:
-            error = BadMessage(f"the record has {len(raw)} bytes", rule=f"at most {MAX_RECORD} bytes")
-            return Bad(index, error, raw[:MAX_RECORD])
+            rule = f"at most {MAX_RECORD} bytes"
+            return Bad(
+                index, BadMessage(f"the record has {len(raw)} bytes", rule=rule, code="too_large"), raw
+            )
         try:
             return self._accept(index, self.one.decode(raw), raw, traceparent)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except BROKEN as error:
             return Bad(index, _explain(error, raw), raw, self._id_of(raw))
 
     def _accept(self, index: int, record: Any, raw: bytes, traceparent: str | None = None) -> Good | Bad:
@@ -100,7 +105,11 @@ class Validator:
         for name in self.doubles:
             if fields[name] is not None and not math.isfinite(fields[name]):
                 error = BadMessage(
-                    f"{name} is not a finite number", field=name, value=str(fields[name]), rule="finite"
+                    f"{name} is not a finite number",
+                    field=name,
+                    value=str(fields[name]),
+                    rule="finite",
+                    code="not_a_number",
                 )
                 return Bad(index, error, raw, self._id_of(raw))
         for name in self.times:
@@ -115,6 +124,7 @@ class Validator:
                     field=name,
                     value=value,
                     rule="years 1 to 9999",
+                    code="not_a_time",
                 )
                 return Bad(index, error, raw, self._id_of(raw))
         source = self.source
@@ -123,7 +133,9 @@ class Validator:
         if event_id == "":
             return Bad(
                 index,
-                BadMessage("the event has no id", field=source.event_id, value="", rule="not empty"),
+                BadMessage(
+                    "the event has no id", field=source.event_id, value="", rule="not empty", code="no_id"
+                ),
                 raw,
             )
         return Good(index, fields, event_id, event_time, raw, traceparent)
@@ -134,7 +146,7 @@ class Validator:
             return None
         try:
             found = msgspec.json.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except BROKEN:
             return None
         id = found.get(self.source.event_id) if isinstance(found, dict) else None
         return id if isinstance(id, str) else None
@@ -151,10 +163,35 @@ def _explain(error: Exception, raw: bytes) -> BadMessage:
         try:
             found = msgspec.json.decode(raw)
             value = str(found.get(field))[:100] if isinstance(found, dict) and field in found else None
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except BROKEN:
             value = None
     reason = f"{field}: {text}" if field else text
-    return BadMessage(reason, field=field, value=value, rule=text)
+    return BadMessage(reason, field=field, value=value, rule=text, code=code_of(error, raw))
+
+
+_CODES = (
+    ("unknown field", "unknown_field"), ("missing required field", "missing_field"), ("RFC3339", "not_a_time"),
+    ("timezone", "not_a_time"), ("out of range", "out_of_range"), ("` <= ", "out_of_range"), ("` >= ", "out_of_range"),
+    ("malformed", "malformed"), ("truncated", "malformed"), ("Expected", "wrong_type"),
+)  # fmt: skip
+_NUMBERS = (b"NaN", b"Infinity", b"-Infinity", b"nan", b"inf", b"-inf")
+
+
+def code_of(error: Exception, raw: bytes) -> str:
+    """The stable code of what is wrong with JSON, whatever the words of the parser are."""
+    if isinstance(error, RecursionError):
+        return "too_deep"
+    if isinstance(error, UnicodeDecodeError):
+        return "invalid_utf8"
+    text = str(error)
+    place = re.search(r"\(byte (\d+)\)", text)
+    if place is not None and raw[int(place[1]) :].lstrip(b"-").startswith(_NUMBERS):
+        return "not_a_number"
+    return next((code for words, code in _CODES if words in text), "unfit")
+
+
+def not_json(what: str, error: Exception, raw: bytes) -> BadMessage:
+    return BadMessage(f"{what} is not JSON: {error}", rule="JSON", code=code_of(error, raw))
 
 
 def partition_key(source: Source, fields: dict[str, Any]) -> bytes:
@@ -174,5 +211,5 @@ def documents(body: bytes) -> list[bytes]:
         if body.lstrip()[:1] == b"[":
             return [bytes(each) for each in msgspec.json.decode(body, type=list[msgspec.Raw])]
         return [bytes(msgspec.json.decode(body, type=msgspec.Raw))]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadMessage(f"the body is not JSON: {error}", rule="JSON") from error
+    except BROKEN as error:
+        raise not_json("the body", error, body) from error

@@ -30,7 +30,7 @@ def key_of(secret: str) -> bytes:
 
 
 def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: datetime) -> str:
-    """The id of the delivery; Unsigned says what is wrong with it. Any of the keys may have signed, in any of the signatures."""
+    """The id of the delivery; Unsigned says what is wrong with it. Any of the keys will do, in any of the signatures."""
     for name in HEADERS:
         if not headers.get(name):
             raise Unsigned(f"{name}: the header is required", code="webhook_unsigned", field=name)
@@ -64,4 +64,6 @@ def keys_of(secrets: str) -> list[bytes]:
     try:
         return [key_of(secret) for secret in secrets.split()]
     except (ValueError, binascii.Error) as error:
-        raise ValueError(f"a secret of a webhook is base64, with or without whsec_ before it: {error}") from error
+        raise ValueError(
+            f"a secret of a webhook is base64, with or without whsec_ before it: {error}"
+        ) from error

@@ -12,7 +12,8 @@ from libs.common.kafka import read_all
 from libs.common.topics import DEAD
 from services.ingest import store
 from services.ingest.core.records import Bad, Good
-from services.ingest.handlers.writers import Submission, Writers
+from services.ingest.handlers.batch import KEPT_OF, Submission
+from services.ingest.handlers.writers import Writers
 
 
 async def redrive(
@@ -37,6 +38,10 @@ async def redrive(
     for letter in letters:
         if letter.id in before:
             outcomes[letter.id] = {"outcome": "done before"}
+            continue
+        if KEPT_OF in letter.headers:
+            reason_why = f"only the beginning of its {letter.headers[KEPT_OF]} bytes was kept"
+            outcomes[letter.id] = {"outcome": "fails", "reason": reason_why}
             continue
         checked = writer.validator.single(len(passing), base64.b64decode(letter.payload_b64))
         if isinstance(checked, Bad):

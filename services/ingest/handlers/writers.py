@@ -6,62 +6,31 @@ fails in between ends the process: the restart fences this writer and reads the 
 """
 
 import asyncio
-import base64
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
-from typing import Any
-from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
 
 from libs.common import clock, telemetry
+from libs.common.batches import Record
 from libs.common.catalog import Catalog, Source
 from libs.common.errors import NotFound, Overloaded
-from libs.common.events import DeadLetter, LedgerEntry
-from libs.common.kafka import Headers, ensure_topics, producer, read_all
-from libs.common.partitioning import partition_for
-from libs.common.topics import DEAD, EVENTS, LEDGER, REFERENCE
+from libs.common.kafka import ensure_topics, producer, read_all
+from libs.common.topics import EVENTS, REFERENCE
 from libs.common.wire import Codec
-from services.ingest.core.admission import Admission, Hold
+from services.ingest.core.admission import Admission
 from services.ingest.core.quota import Bucket
-from services.ingest.core.records import Bad, Good, Validator, partition_key
+from services.ingest.core.records import Validator
 from services.ingest.core.window import Window
+from services.ingest.handlers.batch import Batch, Submission, located
 from services.ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
 GROUP = 5_000
 """Records of one transaction, unless one request alone has more."""
-
-
-@dataclass
-class Submission:
-    """What one request brings."""
-
-    records: Sequence[Good | Bad]
-    through: datetime | None = None
-    """Declares a watermark, after the records."""
-    hold: Hold | None = None
-    """What it holds already; given back when it is committed."""
-    unattended: bool = False
-    """Nobody waits for an answer who could mend a record: what is malformed becomes a dead letter, never refused."""
-    receipt: str = field(default_factory=lambda: uuid4().hex)
-    headers: Headers = field(default_factory=telemetry.inject)
-    results: list[dict[str, Any]] = field(default_factory=list)
-    answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def answer(self, source: str, *, errors_only: bool = False) -> dict[str, Any]:
-        """Counts, and a result per record."""
-        counts = dict.fromkeys(("published", "duplicate", "dead_lettered", "refused"), 0)
-        for result in self.results:
-            counts[result["status"]] += 1
-        results = [each for each in self.results if not errors_only or each["status"] != "published"]
-        accepted = len(self.results) - counts["refused"]
-        return {"receipt": self.receipt, "source": source, "accepted": accepted, **counts, "results": results}
 
 
 class Writer:
@@ -76,7 +45,7 @@ class Writer:
         self.partitions = 1 if source.reference else source.partitions
         self.validator = Validator(source)
         self.codec = Codec(source.avro_schema())
-        self.window = Window(settings.dedup_window)
+        self.window = Window(settings.dedup_window, _ms(source.dedup))
         self.queue: asyncio.Queue[Submission] = asyncio.Queue()
         self.ready = asyncio.Event()
         self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
@@ -89,6 +58,7 @@ class Writer:
         if source.quota != self.source.quota:
             self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
         self.source, self.schema_id, self.version = source, schema_id, version
+        self.window.keep = _ms(source.dedup)
         self.validator, self.codec = Validator(source), Codec(source.avro_schema())
 
     def within_quota(self) -> None:
@@ -137,10 +107,9 @@ class Writer:
         if self.source.event_id is None:
             return
         async for records in read_all(self.settings, self.topic):
-            for record in records:
-                for name, value in record.headers:
-                    if name == "ce_id":
-                        self.window.add(value.decode())
+            for (receipt, at), ids in _published(records):
+                self.window.remember(ids, receipt, at)
+        self.window.forget(clock.milliseconds(clock.now()))
         log.info("dedup window read", extra={"fields": {"source": self.source.id, "ids": len(self.window)}})
 
     def _group(self, first: Submission) -> list[Submission]:
@@ -152,136 +121,18 @@ class Writer:
 
     async def _publish(self, writer: AIOKafkaProducer, group: Sequence[Submission]) -> None:
         """One transaction; then the window, then the answers."""
-        batch = Batch(self, clock.now())
+        batch, begins = Batch(self, clock.now()), {}
         for submission in group:
             batch.take(submission)
         if batch.records:
             async with writer.transaction():
-                await batch.send(writer)
-        for event_id in batch.ids:
-            self.window.add(event_id)
+                begins = await batch.send(writer)
         for submission in group:
-            if submission.hold is not None:
-                submission.hold.give_back()
-            if not submission.answered.done():
-                submission.answered.set_result(None)
-
-
-class Batch:
-    """The records of one transaction."""
-
-    def __init__(self, writer: Writer, now: datetime) -> None:
-        self.writer, self.now = writer, now
-        self.minute = now.replace(second=0, microsecond=0)
-        self.ids: dict[str, None] = {}
-        self.records: dict[tuple[str, int], list[tuple[bytes | None, bytes, Headers]]] = defaultdict(list)
-
-    def take(self, submission: Submission) -> None:
-        """Decide on every record of a request."""
-        stamp = [
-            ("sx-receipt", submission.receipt.encode()),
-            ("sx-ingested", str(int(self.now.timestamp() * 1000)).encode()),
-            ("sx-contract", str(self.writer.version).encode()),
-        ]
-        counts = {"published": 0, "duplicate": 0, "dead_lettered": 0, "refused": 0}
-        for record in submission.records:
-            result = (
-                self._good(record, submission, stamp)
-                if isinstance(record, Good)
-                else self._bad(record, submission)
-            )
-            counts[result["status"]] += 1
-            submission.results.append(result)
-        if submission.through is not None:
-            self._declare(submission.through)
-        accepted = counts["published"] + counts["duplicate"] + counts["dead_lettered"]
-        if accepted:
-            entry = LedgerEntry.build(
-                source=self.writer.source.id,
-                minute=self.minute,
-                accepted=accepted,
-                published=counts["published"],
-                dead_lettered=counts["dead_lettered"],
-                duplicate=counts["duplicate"],
-                receipt=submission.receipt,
-                recorded_at=self.now,
-            )
-            self._add(LEDGER.name, 0, self.writer.source.id.encode(), entry.encode(), [])
-
-    def _add(self, topic: str, partition: int, key: bytes | None, value: bytes, headers: Headers) -> None:
-        self.records[topic, partition].append((key, value, headers))
-
-    def _good(self, record: Good, submission: Submission, stamp: Headers) -> dict[str, Any]:
-        writer = self.writer
-        result: dict[str, Any] = {"index": record.index, "status": "published", "event_id": record.event_id}
-        if record.event_id is not None:
-            if record.event_id in self.ids or record.event_id in writer.window:
-                return result | {"status": "duplicate"}
-            self.ids[record.event_id] = None
-        key = partition_key(writer.source, record.fields)
-        trace = [("traceparent", record.traceparent.encode())] if record.traceparent else submission.headers
-        headers = [*stamp, *trace]
-        if record.event_id is not None and record.event_time is not None:
-            headers += [
-                ("ce_specversion", b"1.0"),
-                ("ce_id", record.event_id.encode()),
-                ("ce_source", b"/sources/" + writer.source.id.encode()),
-                ("ce_type", b"sextant.event." + writer.source.id.encode()),
-                ("ce_time", record.event_time.isoformat().encode()),
-            ]
-        value = writer.codec.encode(writer.schema_id, record.fields)
-        self._add(writer.topic, partition_for(key, writer.partitions), key, value, headers)
-        return result
-
-    def _bad(self, record: Bad, submission: Submission) -> dict[str, Any]:
-        error = record.error
-        shown = {"reason": error.reason, "field": error.field, "value": error.value, "rule": error.rule}
-        result: dict[str, Any] = {
-            "index": record.index,
-            "status": "refused",
-            "event_id": record.event_id,
-            "error": shown,
-        }
-        if self.writer.source.on_malformed == "refuse" and not submission.unattended:
-            return result
-        letter = DeadLetter.build(
-            id=f"{submission.receipt}/{record.index}",
-            source=self.writer.source.id,
-            stage="validate",
-            error=type(error).__name__,
-            **shown,
-            payload_b64=base64.b64encode(record.raw).decode(),
-            first_seen=self.now,
-            last_seen=self.now,
-            service="ingest",
-            receipt=submission.receipt,
-            minute=self.minute,
-        )
-        telemetry.DEAD_LETTERS.labels("ingest", self.writer.topic).inc()
-        self._add(DEAD.name, 0, self.writer.source.id.encode(), letter.encode(), submission.headers)
-        return result | {"status": "dead_lettered", "dead_letter": letter.id}
-
-    def _declare(self, through: datetime) -> None:
-        mark = [("sx-control", b"watermark"), ("sx-watermark", str(int(through.timestamp() * 1000)).encode())]
-        for partition in range(self.writer.partitions):
-            self._add(self.writer.topic, partition, None, b"", mark)
-
-    async def send(self, writer: AIOKafkaProducer) -> None:
-        """Whole batches per partition: an await per batch and not per record."""
-        sent = []
-        stamp = int(self.now.timestamp() * 1000)
-        for (topic, partition), records in self.records.items():
-            name = self.writer.settings.prefix + topic
-            batch = writer.create_batch()
-            for key, value, headers in records:
-                if batch.append(key=key, value=value, timestamp=stamp, headers=headers) is None:
-                    sent.append(await writer.send_batch(batch, name, partition=partition))
-                    batch = writer.create_batch()
-                    batch.append(key=key, value=value, timestamp=stamp, headers=headers)
-            sent.append(await writer.send_batch(batch, name, partition=partition))
-        await asyncio.gather(*sent)
-        for (topic, _), records in self.records.items():
-            telemetry.PRODUCED.labels("ingest", topic).inc(len(records))
+            self.window.remember(submission.new, submission.receipt, batch.ms)
+            submission.places = located(submission.places, begins)
+            submission.at = batch.now
+            submission.end()
+        self.window.forget(batch.ms)
 
 
 class Writers:
@@ -300,7 +151,10 @@ class Writers:
         if self.catalog.source(source) is None:
             known = ", ".join(sorted(each.id for each in self.catalog.sources)) or "none"
             raise NotFound(
-                f"there is no source {source}; there are: {known}", code="unknown_source", source=source
+                f"there is no source {source}; there are: {known}",
+                code="unknown_source",
+                scope="source",
+                source=source,
             )
         writer = self.writers.get(source)
         if writer is None or not writer.ready.is_set():
@@ -336,3 +190,26 @@ class Writers:
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
         elif writer.version != version:
             writer.redefine(source, schema_id, version)
+
+
+def _ms(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)
+
+
+def _published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], list[Hashable]]]:
+    """(receipt, arrival in ms) and ids of records on a source's topic, by their headers."""
+    here: tuple[str, int] | None = None
+    ids: list[Hashable] = []
+    for record in records:
+        headers = dict(record.headers)
+        if "ce_id" not in headers:
+            continue
+        receipt = headers.get("sx-receipt", b"").decode()
+        at = int(headers.get("sx-ingested", record.timestamp))
+        if here != (receipt, at):
+            if here is not None:
+                yield here, ids
+            here, ids = (receipt, at), []
+        ids.append(headers["ce_id"].decode())
+    if here is not None:
+        yield here, ids

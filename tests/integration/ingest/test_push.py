@@ -39,14 +39,17 @@ def test_the_same_event_again_is_a_success_that_says_duplicate(mesh: Mesh) -> No
     body = json.dumps(event("twice")).encode()
     first, second = post(mesh, "sensor", body).json(), post(mesh, "sensor", body).json()
     assert (first["published"], second["published"], second["duplicate"]) == (1, 0, 1)
-    assert second["results"][0] == {"index": 0, "status": "duplicate", "event_id": "twice"}
+    assert second["results"][0] == {
+        "index": 0, "status": "duplicate", "event_id": "twice", "receipt": first["receipt"],
+    }  # fmt: skip
 
 
 def test_a_malformed_record_is_dead_lettered_and_the_rest_published(mesh: Mesh) -> None:
     lines = [event("a1"), event("a2", level="high"), event("a3")]
     answer = post(mesh, "sensor", "\n".join(map(json.dumps, lines)).encode(), "application/x-ndjson").json()
     assert [each["status"] for each in answer["results"]] == ["published", "dead_lettered", "published"]
-    assert answer["results"][1]["error"]["field"] == "level"
+    error = answer["results"][1]["error"]
+    assert (error["code"], error["field"], error["scope"]) == ("wrong_type", "level", "record")
     letter = answer["results"][1]["dead_letter"]
     found = until(
         lambda: mesh.query("SELECT field, reason, payload FROM read.dead_letters WHERE id = %s", letter)
@@ -79,7 +82,7 @@ def test_cloud_events_come_in_all_three_forms(mesh: Mesh) -> None:
         ("nowhere", b"{}", "application/json", 404, "unknown_source"),
         ("sensor", b"<xml/>", "application/xml", 415, "unsupported_media"),
         ("sensor", b"[1,", "application/json", 400, "malformed"),
-        ("sensor", b"[" * 200_000, "application/json", 400, "malformed"),
+        ("sensor", b"[" * 200_000, "application/json", 400, "too_deep"),
         ("sensor", b"x" * (17 * 1024 * 1024), "application/json", 413, "too_large"),
         ("sensor", b"[" + b"{}," * 50_001 + b"{}]", "application/json", 413, "too_large"),
     ],
@@ -91,6 +94,8 @@ def test_a_request_that_cannot_be_read_has_its_own_status_and_code(
     answer = post(mesh, source, body, kind)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["retryable"] is False
+    assert answer.json()["scope"] in ("request", "source")
 
 
 @pytest.mark.parametrize(

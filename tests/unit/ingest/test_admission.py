@@ -33,7 +33,7 @@ def test_a_flood_takes_half_of_the_room_and_the_next_one_still_finds_its_own() -
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10])
 def test_sources_that_all_flood_hold_equal_shares(count: int) -> None:
-    admission = Admission(bytes=11_000, records=1)
+    admission = Admission(bytes=2_200, records=1)
     held = {f"s{number}": flood(admission, f"s{number}") for number in range(count)}
     choose = random.Random(7)
     for _ in range(20_000):
@@ -42,7 +42,7 @@ def test_sources_that_all_flood_hold_equal_shares(count: int) -> None:
             held[source].pop(0).give_back()
         held[source] += flood(admission, source)
     for each in held.values():
-        assert abs(len(each) - 11_000 / (count + 1)) < 0.1 * 11_000 / (count + 1)
+        assert abs(len(each) - 2_200 / (count + 1)) < 0.1 * 2_200 / (count + 1)
 
 
 def test_who_is_refused_is_told_whether_it_is_the_source_or_the_system() -> None:

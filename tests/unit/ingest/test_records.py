@@ -10,7 +10,6 @@ from libs.common.catalog import DEFINITION, Source
 from libs.common.errors import BadMessage
 from services.ingest.core.cloudevents import unwrap
 from services.ingest.core.records import MAX_RECORD, Bad, Good, Validator, documents, partition_key
-from services.ingest.core.window import Window
 
 
 def source(**more: Any) -> Source:
@@ -128,11 +127,51 @@ def test_a_cloud_event_without_type_is_refused_by_that_name() -> None:
     assert caught.value.field == "type"
 
 
-def test_the_window_forgets_the_oldest_id_first() -> None:
-    window = Window(2)
-    for id in ("a", "b", "a", "c"):
-        window.add(id)
-    assert ("a" in window, "b" in window, "c" in window, len(window)) == (False, True, True, 2)
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b'{"id": NaN}', "not_a_number"),
+        (b'{"id": "1", "gust": -Infinity}', "not_a_number"),
+        (b'{"id": "1", "gust": 1e999}', "out_of_range"),
+        (b'{"id": "1", "delay": 1' + b"0" * 40 + b"}", "out_of_range"),
+        (b'{"id": "1", "delay": 1' + b"0" * 5_000 + b"}", "out_of_range"),
+        (b'{"id": "\xff"}', "invalid_utf8"),
+        (b'{"\xc3(": 1}', "invalid_utf8"),
+        (b'{"id": "\\ud800"}', "malformed"),
+        (b'{"id": "1"', "malformed"),
+        (b"", "malformed"),
+        (b'{"id": "1", "gate": 1}', "unknown_field"),
+        (b'{"id": "1", "at": "2013-02-08T17:00:00Z"}', "missing_field"),
+        (b'{"id": 1}', "wrong_type"),
+        (b'{"id": ' + b"[" * 100_000, "wrong_type"),
+        (b'{"id": "1", "at": "2013-02-08T17:00:00"}', "not_a_time"),
+        (b'{"id": "1", "at": "yesterday"}', "not_a_time"),
+        (b'{"id": "1", "at": "9999-12-31T23:59:59-01:00", "carrier": "UA"}', "not_a_time"),
+        (b'{"id": "", "at": "2013-02-08T17:00:00Z", "carrier": "UA"}', "no_id"),
+        (b'{"id": "' + b"A" * MAX_RECORD + b'"}', "too_large"),
+    ],
+)
+def test_a_bad_record_has_the_stable_code_of_what_is_wrong(raw: bytes, code: str) -> None:
+    assert refused(raw).code == code
+    last = VALIDATOR.lines(GOOD + b"\n" + raw + b"\n")[-1]
+    assert not raw or (isinstance(last, Bad) and last.error.code == code)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"[NaN]", "not_a_number"),
+        (b'{"a": -Infinity}', "not_a_number"),
+        (b"[" * 100_000, "too_deep"),
+        (b'{"a":' * 5_000, "too_deep"),
+        (b"[1,", "malformed"),
+        (b"", "malformed"),
+    ],
+)
+def test_a_body_that_cannot_be_cut_into_records_has_its_own_code(body: bytes, code: str) -> None:
+    with pytest.raises(BadMessage) as caught:
+        documents(body)
+    assert caught.value.code == code
 
 
 def test_a_record_that_is_too_large_is_refused_among_lines_as_it_is_alone() -> None:

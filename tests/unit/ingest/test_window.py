@@ -1,0 +1,122 @@
+"""The dedup window knows what was published within its time and its bound, and under which receipt."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.core.window import Table, Window
+
+A, B = "a" * 32, "0" * 31 + "b"
+
+
+def test_an_id_is_known_with_its_receipt_until_its_time_is_over() -> None:
+    window = Window(10, keep=100)
+    window.remember(["x", "y"], A, at=1_000)
+    window.remember(["z"], B, at=1_050)
+    found = window.find("y", now=1_099)
+    assert found is not None
+    assert (found.receipt, found.at) == (A, 1_000)
+    assert window.find("y", now=1_100) is None
+    window.forget(now=1_100)
+    assert (len(window), window.since) == (1, 1_050)
+
+
+def test_of_too_many_the_oldest_are_forgotten_first() -> None:
+    window = Window(2, keep=10**9)
+    window.remember(["a", "b", "c"], A, at=1)
+    assert [id for id in "abc" if window.find(id, 1)] == ["b", "c"]
+
+
+def test_an_id_that_is_published_anew_has_its_new_receipt_when_the_old_one_is_forgotten() -> None:
+    window = Window(10, keep=100)
+    window.remember(["x"], A, at=0)
+    window.remember(["x"], B, at=150)
+    window.forget(now=160)
+    found = window.find("x", now=160)
+    assert found is not None
+    assert found.receipt == B
+
+
+def test_what_was_read_back_out_of_order_is_known_by_its_own_time() -> None:
+    window = Window(10, keep=100)
+    window.remember(["late"], A, at=200)
+    window.remember(["early"], B, at=50)
+    assert window.find("early", now=160) is None
+    assert window.find("late", now=160) is not None
+
+
+def test_a_delivery_is_no_event_of_the_same_name() -> None:
+    window = Window(10, keep=100)
+    window.remember([("delivery", "x")], A, at=0)
+    assert window.find("x", now=1) is None
+    assert window.find(("delivery", "x"), now=1) is not None
+
+
+def test_a_receipt_in_another_form_is_forgotten_and_the_id_is_not() -> None:
+    window = Window(10, keep=100)
+    window.remember(["x"], "another", at=0)
+    found = window.find("x", now=1)
+    assert found is not None
+    assert found.receipt == "0" * 32
+
+
+@dataclass
+class Model:
+    """The same, plainly."""
+
+    size: int
+    keep: int
+
+    def __post_init__(self) -> None:
+        self.entries: list[tuple[str, str, int]] = []
+
+    def remember(self, ids: list[str], receipt: str, at: int) -> None:
+        self.entries += [(id, receipt, at) for id in ids]
+        while self.entries and (len(self.entries) > self.size or self.entries[0][2] <= at - self.keep):
+            self.entries.pop(0)
+
+    def find(self, id: str, now: int) -> tuple[str, int] | None:
+        last = next((each for each in reversed(self.entries) if each[0] == id), None)
+        return (last[1], last[2]) if last and last[2] > now - self.keep else None
+
+
+IDS = st.lists(st.integers(0, 300).map(str), max_size=40, unique=True)
+
+
+@given(st.lists(st.tuples(IDS, st.integers(0, 40)), max_size=60), st.integers(1, 200), st.integers(1, 300))
+def test_it_is_what_a_plain_list_would_be(steps: list[tuple[list[str], int]], size: int, keep: int) -> None:
+    window, model, now = Window(size, keep), Model(size, keep), 0
+    for number, (ids, pause) in enumerate(steps):
+        now += pause
+        window.remember(ids, f"{number:032x}", now)
+        model.remember(ids, f"{number:032x}", now)
+        assert len(window) == len(model.entries)
+        for id in map(str, range(301)):
+            found = window.find(id, now)
+            assert (found and (found.receipt, found.at)) == model.find(id, now)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=300))
+def test_a_table_holds_what_was_put_and_not_removed(steps: list[tuple[bool, int]]) -> None:
+    """Hashes that collide: all of them want one of three places."""
+    table, model = Table(), dict[int, int]()
+    for number, (put, name) in enumerate(steps):
+        key = (name << 20) + ((62 + name % 3) << 6)
+        if put:
+            table.put(key, number)
+            model[key] = number
+        else:
+            table.remove(key, model.pop(key, 0))
+        assert table.used == len(model)
+    for name in range(1, 41):
+        key = (name << 20) + ((62 + name % 3) << 6)
+        assert table.get(key) == model.get(key)
+
+
+def test_a_table_grows_and_keeps_what_it_has() -> None:
+    table = Table()
+    for key in range(1, 50_001):
+        table.put(key * 64, key)
+    assert all(table.get(key * 64) == key for key in range(1, 50_001))
+    assert table.get(50_001 * 64) is None
