@@ -143,7 +143,9 @@ def _stated(source: str) -> Generator[None]:
 
 async def _received(writer: Writer, request: Request, hold: Hold) -> Submission:
     """What a request brings, read and validated."""
+    writer.verified(request.headers)
     body = await bodies.read(request, writer.settings, hold)
+    delivery = writer.verified(request.headers, body)
     sha256 = hashlib.sha256(body).hexdigest()
     records = _records(writer.validator, request, body)
     limit = writer.settings.max_records
@@ -151,7 +153,8 @@ async def _received(writer: Writer, request: Request, hold: Hold) -> Submission:
         raise TooLarge(f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records")
     hold.take(records=len(records))
     writer.charge(len(records))
-    return Submission(records, hold=hold, receipt=receipts.id_of(writer.source.id, sha256), sha256=sha256)
+    receipt = receipts.id_of(writer.source.id, sha256)
+    return Submission(records, hold=hold, delivery=delivery, receipt=receipt, sha256=sha256)
 
 
 def _proof(writer: Writer, submission: Submission) -> dict[str, Any]:

@@ -1,8 +1,20 @@
 """What ingest is told by its environment."""
 
+import os
+
 from pydantic import Field, SecretStr
 
 from libs.common.settings import ServiceSettings
+
+_SECRET = "SEXTANT_SECRET_"
+
+
+def _secrets() -> dict[str, SecretStr]:
+    """What sources call by name: those of webhooks."""
+    named = (
+        (name.removeprefix(_SECRET), value) for name, value in os.environ.items() if name.startswith(_SECRET)
+    )
+    return {name: SecretStr(value) for name, value in named}
 
 
 class Settings(ServiceSettings):
@@ -20,5 +32,7 @@ class Settings(ServiceSettings):
     """Bytes of bodies that are read or wait to be published; shared alike."""
     dedup_window: int = 5_000_000
     """Ids remembered per source, for as long as its `dedup` says."""
+    secrets: dict[str, SecretStr] = Field(default_factory=_secrets)
+    """`SEXTANT_SECRET_<NAME>`, by name."""
     receipt_secret: SecretStr = Field(min_length=16)
     """What receipts are signed with: whoever has it can make them."""

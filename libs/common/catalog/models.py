@@ -19,7 +19,7 @@ from libs.common.catalog.rules import (
     ReferenceCheck,
     Rule,
 )
-from libs.common.catalog.sources import Freshness, HttpPull, Quota, Source, SourceField, Watermark
+from libs.common.catalog.sources import Freshness, HttpPull, Quota, Source, SourceField, Watermark, Webhook
 from libs.common.catalog.strategy import (
     EscalationStep,
     KeyResult,
@@ -69,6 +69,7 @@ __all__ = [
     "ThresholdLimit",
     "Transform",
     "Watermark",
+    "Webhook",
     "Window",
 ]
 

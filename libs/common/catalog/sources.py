@@ -47,6 +47,13 @@ class Quota(Definition):
         return self.burst or max(1, round(10 * self.events_per_second))
 
 
+class Webhook(Definition):
+    """Every push has to be signed by Standard Webhooks."""
+
+    secret: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$", examples=["STRIPE"])]
+    """Its name: ingest finds it in SEXTANT_SECRET_<name>, while it is changed several with spaces between."""
+
+
 class HttpPull(Definition):
     """Poll a JSON endpoint with a cursor."""
 
@@ -94,6 +101,7 @@ class Source(Named):
     SEXTANT_DEDUP_WINDOW ids.
     """
     quota: Quota | None = None
+    webhook: Webhook | None = None
     pull: HttpPull | None = None
 
     @property

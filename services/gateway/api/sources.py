@@ -169,7 +169,7 @@ async def send_events(source: str, request: Request, asker: SignedIn) -> Respons
     kept = {
         name: value
         for name, value in request.headers.items()
-        if name in ("content-type", "content-encoding", "traceparent") or name.startswith("ce-")
+        if name in ("content-type", "content-encoding", "traceparent") or name.startswith(("ce-", "webhook-"))
     }
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:

@@ -29,14 +29,21 @@ def key_of(secret: str) -> bytes:
     return key
 
 
-def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: datetime) -> str:
-    """The id of the delivery; Unsigned says what is wrong with it. Any of the keys will do, in any of the signatures."""
+def stated(headers: Mapping[str, str]) -> tuple[str, str, str]:
+    """What the headers say; Unsigned if one is missing. The body need not be there yet."""
     for name in HEADERS:
         if not headers.get(name):
             raise Unsigned(f"{name}: the header is required", code="webhook_unsigned", field=name)
     id, stamp, signatures = (headers[name] for name in HEADERS)
     if len(id) > _MOST:
-        raise Unsigned("webhook-id: too long", code="webhook_wrong_signature", field="webhook-id")
+        rule = f"at most {_MOST} characters"
+        raise Unsigned("webhook-id: too long", code="webhook_unsigned", field="webhook-id", rule=rule)
+    return id, stamp, signatures
+
+
+def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: datetime) -> str:
+    """The id of the delivery; Unsigned says what is wrong with it. Any of the keys will do, in any of the signatures."""
+    id, stamp, signatures = stated(headers)
     signed = f"{id}.{stamp}.".encode() + body
     given = [text.removeprefix("v1,").encode() for text in signatures.split(" ") if text.startswith("v1,")]
     wanted = [base64.b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in keys]
@@ -60,10 +67,19 @@ def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: 
 
 
 def keys_of(secrets: str) -> list[bytes]:
-    """The keys of one or, while they are changed, several secrets with spaces between."""
+    """The keys of one or, while it is changed, several secrets with spaces between. ValueError if one is none."""
     try:
         return [key_of(secret) for secret in secrets.split()]
     except (ValueError, binascii.Error) as error:
         raise ValueError(
             f"a secret of a webhook is base64, with or without whsec_ before it: {error}"
         ) from error
+
+
+def replayed(id: str) -> Unsigned:
+    return Unsigned(
+        f"the webhook-id {id} was that of another body: a delivery that is repeated keeps its body",
+        code="webhook_replayed",
+        field="webhook-id",
+        value=id,
+    )

@@ -21,6 +21,7 @@ from libs.common.partitioning import partition_for
 from libs.common.topics import DEAD, LEDGER
 from services.ingest.core.admission import Hold
 from services.ingest.core.records import MAX_RECORD, Bad, Good, partition_key
+from services.ingest.core.signatures import replayed
 
 if TYPE_CHECKING:
     from services.ingest.handlers.writers import Writer
@@ -43,6 +44,10 @@ class Submission:
     """Nobody waits for an answer who could mend a record: what is malformed becomes a dead letter, never refused."""
     receipt: str = field(default_factory=lambda: uuid4().hex)
     """Two requests with the same body have the same; `id` is of this one alone."""
+    delivery: str | None = None
+    """The id of a signed delivery: one that comes again is a duplicate as a whole."""
+    problem: Problem | None = None
+    """Why nothing of it was taken."""
     sha256: str | None = None
     """Of its body."""
     id: str = field(default_factory=lambda: uuid4().hex)
@@ -83,16 +88,16 @@ class Submission:
             "results": results,
         }
 
-    def end(self, problem: Problem | None = None) -> None:
+    def end(self) -> None:
         """It is committed, or refused: whoever waits is told."""
         if self.hold is not None:
             self.hold.give_back()
         if self.answered.done():
             return
-        if problem is None:
+        if self.problem is None:
             self.answered.set_result(None)
         else:
-            self.answered.set_exception(problem)
+            self.answered.set_exception(self.problem)
 
 
 class Batch:
@@ -112,14 +117,19 @@ class Batch:
             ("sx-ingested", str(self.ms).encode()),
             ("sx-contract", str(self.writer.version).encode()),
         ]
+        delivery = None if submission.delivery is None else ("delivery", submission.delivery)
+        if delivery is not None:
+            stamp.append(("sx-delivery", delivery[1].encode()))
+        first = None if delivery is None else self._before(delivery)
+        if first is not None and first != submission.receipt:
+            submission.problem = replayed(submission.delivery or "")
+            return
         before = self._lengths()
         for record in submission.records:
-            result = (
-                self._good(record, submission, stamp)
-                if isinstance(record, Good)
-                else self._bad(record, submission)
-            )
-            submission.results.append(result)
+            submission.results.append(self._decide(record, submission, stamp, first))
+        if delivery is not None and first is None and self._accepted(submission):
+            self.ids[delivery] = submission.receipt
+            submission.new.append(delivery)
         submission.places = {
             partition: (before.get(partition, 0), length - 1)
             for partition, length in self._lengths().items()
@@ -128,7 +138,7 @@ class Batch:
         if submission.through is not None:
             self._declare(submission.through)
         counts = submission.counts
-        accepted = len(submission.results) - counts["refused"]
+        accepted = self._accepted(submission)
         if accepted:
             entry = LedgerEntry.build(
                 source=self.writer.source.id,
@@ -156,6 +166,28 @@ class Batch:
             return self.ids[id]
         found = self.writer.window.find(id, self.ms)
         return None if found is None else found.receipt
+
+    @staticmethod
+    def _accepted(submission: Submission) -> int:
+        return sum(result["status"] != "refused" for result in submission.results)
+
+    def _decide(
+        self, record: Good | Bad, submission: Submission, stamp: Headers, first: str | None
+    ) -> dict[str, Any]:
+        """`first`: the receipt of the delivery, if it came before."""
+        if first is not None and (isinstance(record, Good) or not self._refuses(submission)):
+            return {
+                "index": record.index,
+                "status": "duplicate",
+                "event_id": record.event_id,
+                "receipt": first,
+            }
+        if isinstance(record, Good):
+            return self._good(record, submission, stamp)
+        return self._bad(record, submission)
+
+    def _refuses(self, submission: Submission) -> bool:
+        return self.writer.source.on_malformed == "refuse" and not submission.unattended
 
     def _good(self, record: Good, submission: Submission, stamp: Headers) -> dict[str, Any]:
         writer = self.writer
@@ -189,7 +221,7 @@ class Batch:
             "event_id": record.event_id,
             "error": {"code": record.error.code, **shown, "retryable": False, "scope": "record"},
         }
-        if self.writer.source.on_malformed == "refuse" and not submission.unattended:
+        if self._refuses(submission):
             return result
         letter = DeadLetter.build(
             id=f"{submission.id}/{record.index}",

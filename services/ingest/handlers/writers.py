@@ -7,7 +7,7 @@ fails in between ends the process: the restart fences this writer and reads the 
 
 import asyncio
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -16,13 +16,14 @@ from aiokafka import AIOKafkaProducer
 from libs.common import clock, telemetry
 from libs.common.batches import Record
 from libs.common.catalog import Catalog, Source
-from libs.common.errors import NotFound, Overloaded
+from libs.common.errors import NotFound, Overloaded, Problem
 from libs.common.kafka import ensure_topics, producer, read_all
 from libs.common.topics import EVENTS, REFERENCE
 from libs.common.wire import Codec
 from services.ingest.core.admission import Admission
 from services.ingest.core.quota import Bucket
 from services.ingest.core.records import Validator
+from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
 from services.ingest.handlers.batch import Batch, Submission, located
 from services.ingest.settings import Settings
@@ -71,6 +72,23 @@ class Writer:
         if self.bucket is not None:
             self.bucket.take(self.source.id, events, clock.monotonic())
 
+    def verified(self, headers: Mapping[str, str], body: bytes | None = None) -> str | None:
+        """The id of a delivery to a source whose pushes are signed; Unsigned if it is not. Without a body only
+        whether it says that it is."""
+        webhook = self.source.webhook
+        if webhook is None:
+            return None
+        if body is None:
+            return stated(headers)[0]
+        secret = self.settings.secrets.get(webhook.secret)
+        try:
+            keys = keys_of(secret.get_secret_value() if secret else "")
+        except ValueError as error:
+            raise _no_secret(webhook.secret, str(error)) from error
+        if not keys:
+            raise _no_secret(webhook.secret, "it is not set")
+        return verify(keys, headers, body, clock.now())
+
     async def submit(self, submission: Submission) -> None:
         """Returns when everything of it is committed; Overloaded if too much waits already."""
         if submission.hold is None:
@@ -104,7 +122,7 @@ class Writer:
 
     async def _remember(self) -> None:
         """Read the dedup window back from what was committed. The former writer is fenced by now."""
-        if self.source.event_id is None:
+        if self.source.event_id is None and self.source.webhook is None:
             return
         async for records in read_all(self.settings, self.topic):
             for (receipt, at), ids in _published(records):
@@ -192,24 +210,38 @@ class Writers:
             writer.redefine(source, schema_id, version)
 
 
+def _no_secret(name: str, why: str) -> Problem:
+    return Problem(
+        f"the secret {name} of this webhook cannot be used: {why}",
+        code="webhook_secret_missing",
+        status=503,
+        scope="system",
+        retryable=True,
+        retry_after=60,
+    )
+
+
 def _ms(duration: timedelta) -> int:
     return duration // timedelta(milliseconds=1)
 
 
-def _published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], list[Hashable]]]:
-    """(receipt, arrival in ms) and ids of records on a source's topic, by their headers."""
+def _published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], Iterable[Hashable]]]:
+    """(receipt, arrival in ms) and ids, of events and deliveries, of records on a source's topic, by their headers."""
     here: tuple[str, int] | None = None
-    ids: list[Hashable] = []
+    ids: dict[Hashable, None] = {}
     for record in records:
         headers = dict(record.headers)
-        if "ce_id" not in headers:
+        if "sx-receipt" not in headers:
             continue
-        receipt = headers.get("sx-receipt", b"").decode()
+        receipt = headers["sx-receipt"].decode()
         at = int(headers.get("sx-ingested", record.timestamp))
         if here != (receipt, at):
             if here is not None:
                 yield here, ids
-            here, ids = (receipt, at), []
-        ids.append(headers["ce_id"].decode())
+            here, ids = (receipt, at), {}
+        if "ce_id" in headers:
+            ids[headers["ce_id"].decode()] = None
+        if "sx-delivery" in headers:
+            ids["delivery", headers["sx-delivery"].decode()] = None
     if here is not None:
         yield here, ids
