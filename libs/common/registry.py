@@ -104,6 +104,11 @@ class Registry:
             self.schemas[id] = json.loads(answer.json()["schema"])
         return self.schemas[id]
 
+    async def text(self, id: int) -> tuple[str, str]:
+        """The kind of a schema (AVRO, PROTOBUF, JSON) and what it says, as it was registered."""
+        answer = (await self.http.get(f"/schemas/ids/{id}")).json()
+        return str(answer.get("schemaType") or "AVRO"), str(answer["schema"])
+
     async def places(self, id: int) -> list[tuple[str, int]]:
         """(subject, version) under which the schema is known, of our prefix; empty if there is no such id."""
         try:

@@ -113,7 +113,11 @@ def _zigzag(number: int) -> bytes:
 def split(value: bytes | None) -> tuple[int, bytes]:
     """Schema id and Avro body; BadMessage if there is no such prefix."""
     if value is None or len(value) < _PREFIX.size or value[0] != _MAGIC:
-        raise BadMessage("not in the Confluent wire format: byte 0, then a schema id", rule="wire format")
+        raise BadMessage(
+            "not in the Confluent wire format: byte 0, then a schema id",
+            rule="wire format",
+            code="not_in_wire_format",
+        )
     return _PREFIX.unpack_from(value)[1], value[_PREFIX.size :]
 
 

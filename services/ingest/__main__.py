@@ -9,10 +9,12 @@ from libs.common.events import CatalogEntry
 from libs.common.http import application
 from libs.common.kafka import ensure_topics
 from libs.common.migrate import migrate
+from libs.common.registry import Registry
 from libs.common.service import Health, run, serve
 from libs.common.topics import used_by
 from services.ingest.api import routes
 from services.ingest.handlers.pulls import Pulls
+from services.ingest.handlers.schemas import Schemas
 from services.ingest.handlers.writers import Writers
 from services.ingest.settings import Settings
 
@@ -24,6 +26,7 @@ async def main(settings: Settings) -> None:
     connections = await pool(settings, "ingest")
     follower = Follower(settings, health.part("catalog"))
     writers = Writers(settings, follower.catalog, follower.loaded)
+    registry = Registry(settings)
     pulls = Pulls(connections, follower.catalog, writers)
 
     async def change(entry: CatalogEntry) -> None:
@@ -32,10 +35,11 @@ async def main(settings: Settings) -> None:
             await pulls.redefine()
 
     follower.on_change = change
-    app = application("ingest", health, routes(writers, pulls, connections))
+    app = application("ingest", health, routes(writers, pulls, Schemas(registry), connections))
     try:
         await serve(settings, app, {"catalog": follower.run, "writers": writers.run, "pulls": pulls.run})
     finally:
+        await registry.close()
         await connections.close()
 
 

@@ -17,14 +17,16 @@ from services.ingest.core import receipts
 from services.ingest.core.admission import Hold
 from services.ingest.core.cloudevents import unwrap, unwrap_binary
 from services.ingest.core.records import Bad, Good, Validator, documents
-from services.ingest.handlers import bodies
+from services.ingest.handlers import binaries, bodies
 from services.ingest.handlers.batch import Submission
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import redrive
+from services.ingest.handlers.schemas import Schemas
 from services.ingest.handlers.writers import Writer, Writers
 
 ACCEPTED = (
-    "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json"
+    "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json,"
+    " application/vnd.apache.avro"
 )
 
 
@@ -64,7 +66,7 @@ class Redrive(BaseModel):
     limit: int = Field(default=10_000, ge=1, le=100_000)
 
 
-def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
+def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.post("/sources/{source}/events")
@@ -76,7 +78,7 @@ def routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
             writer = writers.get(source)
             writer.within_quota()
             with writers.admission.hold(source) as hold:
-                submission = await _received(writer, request, hold)
+                submission = await _received(writer, schemas, request, hold)
                 await writer.submit(submission)
         proof = _proof(writer, submission)
         answer = submission.answer(source, errors_only=results == "errors")
@@ -141,13 +143,13 @@ def _stated(source: str) -> Generator[None]:
         raise
 
 
-async def _received(writer: Writer, request: Request, hold: Hold) -> Submission:
+async def _received(writer: Writer, schemas: Schemas, request: Request, hold: Hold) -> Submission:
     """What a request brings, read and validated."""
     writer.verified(request.headers)
     body = await bodies.read(request, writer.settings, hold)
     delivery = writer.verified(request.headers, body)
     sha256 = hashlib.sha256(body).hexdigest()
-    records = _records(writer.validator, request, body)
+    records = await _records(writer, schemas, request, body)
     limit = writer.settings.max_records
     if len(records) > limit:
         raise TooLarge(f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records")
@@ -172,9 +174,10 @@ def _proof(writer: Writer, submission: Submission) -> dict[str, Any]:
     return {**proof, "signature": receipts.sign(secret, proof)}
 
 
-def _records(validator: Validator, request: Request, body: bytes) -> Sequence[Good | Bad]:
+async def _records(writer: Writer, schemas: Schemas, request: Request, body: bytes) -> Sequence[Good | Bad]:
     """The records of a body, by its content type; Malformed if it cannot be cut into records."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    validator = writer.validator
     try:
         if "ce-specversion" in request.headers:
             return [_event(validator, 0, body, dict(request.headers))]
@@ -190,6 +193,8 @@ def _records(validator: Validator, request: Request, body: bytes) -> Sequence[Go
                 return [_event(validator, 0, body)]
             case "application/cloudevents-batch+json":
                 return [_event(validator, index, raw) for index, raw in enumerate(documents(body))]
+            case "application/vnd.apache.avro" | "application/avro" | "avro/binary":
+                return await binaries.avro(validator, schemas, body, writer.settings)
             case _:
                 raise UnsupportedMedia(
                     f"{kind} is not understood; send {ACCEPTED}", accepted=ACCEPTED.split(", ")

@@ -23,7 +23,7 @@ class Stream(Protocol):
 
 _PIECE = 256 * 1024
 """Bytes that are decoded at once: so much is held beyond the limit at most."""
-_ZSTD: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
+ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 """8 MiB, what RFC 9659 lets a sender use: a frame that asks for more would have us hold it."""
 
 
@@ -83,7 +83,7 @@ class Decoder:
     def _fresh(self) -> Stream | None:
         if self.coding == "identity":
             return None
-        return zstd.ZstdDecompressor(options=_ZSTD) if self.coding == "zstd" else zlib.decompressobj(31)
+        return zstd.ZstdDecompressor(options=ZSTD_WINDOW) if self.coding == "zstd" else zlib.decompressobj(31)
 
     def _broken(self, why: str) -> Malformed:
         return Malformed(

@@ -100,6 +100,18 @@ class Validator:
         except BROKEN as error:
             return Bad(index, _explain(error, raw), raw, self._id_of(raw))
 
+    def values(self, index: int, values: dict[str, Any]) -> Good | Bad:
+        """A record that is decoded already. What is refused is kept as JSON, so that it can be driven again."""
+        try:
+            result = self._accept(index, msgspec.convert(values, self.struct, strict=True), b"")
+        except msgspec.ValidationError as error:
+            raw = as_json(values)
+            return Bad(index, _explain(error, raw), raw, self._id_of(raw))
+        if isinstance(result, Bad):
+            raw = as_json(values)
+            return Bad(index, result.error, raw, self._id_of(raw))
+        return result
+
     def _accept(self, index: int, record: Any, raw: bytes, traceparent: str | None = None) -> Good | Bad:
         fields = {name: getattr(record, name) for name in self.names}
         for name in self.doubles:
@@ -192,6 +204,16 @@ def code_of(error: Exception, raw: bytes) -> str:
 
 def not_json(what: str, error: Exception, raw: bytes) -> BadMessage:
     return BadMessage(f"{what} is not JSON: {error}", rule="JSON", code=code_of(error, raw))
+
+
+def as_json(values: dict[str, Any]) -> bytes:
+    """As JSON. A number that JSON has no word for is text: null would be another value."""
+    return msgspec.json.encode(
+        {
+            name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+    )
 
 
 def partition_key(source: Source, fields: dict[str, Any]) -> bytes:

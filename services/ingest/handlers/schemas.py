@@ -1,0 +1,49 @@
+"""Schemas of the registry that senders speak of, made ready once each."""
+
+from collections.abc import Iterable, Mapping
+
+import httpx
+
+from libs.common.errors import BadMessage, Problem
+from libs.common.registry import Registry
+from services.ingest.core.avro import Reader
+
+
+class Schemas:
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.readers: dict[int, Reader | BadMessage] = {}
+
+    async def of(self, ids: Iterable[int]) -> Mapping[int, Reader | BadMessage]:
+        """By id: what reads its messages, or why there is none. A Problem while the registry does not answer."""
+        unknown: dict[int, BadMessage] = {}
+        for id in set(ids) - self.readers.keys():
+            try:
+                kind, text = await self.registry.text(id)
+            except (Problem, httpx.TransportError) as error:
+                if not isinstance(error, Problem) or error.status != 404:
+                    raise _away(str(error)) from error
+                unknown[id] = _refused(id, "is not known")
+                continue
+            try:
+                self.readers[id] = Reader(text) if kind == "AVRO" else _refused(id, f"is {kind}")
+            except BadMessage as error:
+                self.readers[id] = error
+        return {**self.readers, **unknown}
+
+
+def _refused(id: int, why: str) -> BadMessage:
+    return BadMessage(
+        f"the schema {id} {why}", field="schema id", value=str(id), rule="registered", code="unknown_schema"
+    )
+
+
+def _away(why: str) -> Problem:
+    return Problem(
+        f"the registry does not answer: {why}",
+        code="registry_away",
+        status=503,
+        scope="system",
+        retryable=True,
+        retry_after=5,
+    )
