@@ -26,7 +26,7 @@ from services.ingest.handlers.writers import Writer, Writers
 
 ACCEPTED = (
     "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json,"
-    " application/vnd.apache.avro"
+    " application/vnd.apache.avro, application/protobuf"
 )
 
 
@@ -195,6 +195,8 @@ async def _records(writer: Writer, schemas: Schemas, request: Request, body: byt
                 return [_event(validator, index, raw) for index, raw in enumerate(documents(body))]
             case "application/vnd.apache.avro" | "application/avro" | "avro/binary":
                 return await binaries.avro(validator, schemas, body, writer.settings)
+            case "application/protobuf" | "application/x-protobuf" | "application/vnd.google.protobuf":
+                return await binaries.registered(validator, schemas, body, writer.settings)
             case _:
                 raise UnsupportedMedia(
                     f"{kind} is not understood; send {ACCEPTED}", accepted=ACCEPTED.split(", ")

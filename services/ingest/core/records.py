@@ -212,7 +212,8 @@ def as_json(values: dict[str, Any]) -> bytes:
         {
             name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in values.items()
-        }
+        },
+        enc_hook=str,
     )
 
 

@@ -1,14 +1,13 @@
-"""Bodies of Avro: a container that has its schema with it, or messages whose schemas are in the registry."""
+"""Bodies of Avro and Protobuf: a container that has its schema with it, or messages whose schemas are in the registry."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from libs.common.errors import BadMessage
 from libs.common.wire import schema_ids, split
-from services.ingest.core.avro import Reader, container
+from services.ingest.core.avro import container
 from services.ingest.core.framing import messages
 from services.ingest.core.records import MAX_RECORD, Bad, Good, Validator, as_json
-from services.ingest.handlers.schemas import Schemas
+from services.ingest.handlers.schemas import Reader, Schemas
 from services.ingest.settings import Settings
 
 
@@ -17,11 +16,14 @@ async def avro(validator: Validator, schemas: Schemas, body: bytes, settings: Se
     if body[:3] == b"Obj":
         found = container(body, settings.max_body, settings.max_records)
         return [_checked(validator, index, reader, values) for index, (reader, values) in enumerate(found)]
-    return await _messages(validator, schemas, messages(body, settings.max_records))
+    return await registered(validator, schemas, body, settings)
 
 
-async def _messages(validator: Validator, schemas: Schemas, cut: Sequence[bytes]) -> list[Good | Bad]:
-    """Each by the schema that it names; one that cannot be read is an error of that record."""
+async def registered(
+    validator: Validator, schemas: Schemas, body: bytes, settings: Settings
+) -> list[Good | Bad]:
+    """Messages, each by the schema that it names; one that cannot be read is an error of that record."""
+    cut = messages(body, settings.max_records)
     readers = await schemas.of(schema_ids(cut))
     records: list[Good | Bad] = []
     for index, message in enumerate(cut):

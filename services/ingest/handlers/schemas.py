@@ -1,12 +1,14 @@
 """Schemas of the registry that senders speak of, made ready once each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import httpx
 
 from libs.common.errors import BadMessage, Problem
 from libs.common.registry import Registry
-from services.ingest.core.avro import Reader
+from services.ingest.core import avro, protobuf
+
+Reader = avro.Reader | protobuf.Reader
 
 
 class Schemas:
@@ -26,10 +28,13 @@ class Schemas:
                 unknown[id] = _refused(id, "is not known")
                 continue
             try:
-                self.readers[id] = Reader(text) if kind == "AVRO" else _refused(id, f"is {kind}")
+                self.readers[id] = _KINDS[kind](text) if kind in _KINDS else _refused(id, f"is {kind}")
             except BadMessage as error:
                 self.readers[id] = error
         return {**self.readers, **unknown}
+
+
+_KINDS: Mapping[str, Callable[[str], Reader]] = {"AVRO": avro.Reader, "PROTOBUF": protobuf.Reader}
 
 
 def _refused(id: int, why: str) -> BadMessage:
