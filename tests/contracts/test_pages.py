@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OURS = {"services", "libs", "local", "bench", "demo", "tests"}
-COMES_WITH = {"starlette": "fastapi", "requests": "schemathesis", "referencing": "jsonschema"}
+COMES_WITH = {
+    "starlette": "fastapi", "requests": "schemathesis", "referencing": "jsonschema",
+    "googleapis-common-protos": "protobuf",  # both fill the namespace `google`
+}  # fmt: skip
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("services/*/README.md")])
 
 

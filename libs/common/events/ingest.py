@@ -9,7 +9,7 @@ class DeadLetter(Event):
     """A record that could not be used, on `events.dead`, with its origin and the reason."""
 
     id: str
-    """`topic/partition/offset` of a record that can be delivered again; else the receipt and the index."""
+    """`topic/partition/offset` of a record that can be delivered again; else the request and the index."""
     source: str
     stage: str
     """`validate`, `decode`, `combine`, …: where it failed."""

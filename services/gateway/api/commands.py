@@ -31,18 +31,27 @@ def _person(asker: Asker) -> dict[str, str]:
 
 
 def refusal(answer: httpx.Response) -> Refused:
-    """A service's problem as ours: status, code and particulars pass through, 5xx becomes 503."""
+    """A service's problem as ours: status, code and particulars pass through, and when to come again.
+
+    5xx becomes 503; one that says whether it helps to try again keeps its code too.
+    """
     try:
         problem = answer.json()
     except ValueError:
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
-    if answer.status_code >= 500:
+    if answer.status_code >= 500 and "retryable" not in problem:
         return Refused(503, "unavailable", str(problem.get("detail") or "a service failed"))
     extra = {name: value for name, value in problem.items() if name not in _OWN}
+    status = min(answer.status_code, 503)
+    again = answer.headers.get("retry-after")
     return Refused(
-        answer.status_code, str(problem.get("code") or "refused"), str(problem.get("detail") or ""), **extra
+        status,
+        str(problem.get("code") or "refused"),
+        str(problem.get("detail") or ""),
+        headers={"retry-after": again} if again else None,
+        **extra,
     )
 
 

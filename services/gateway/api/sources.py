@@ -124,7 +124,12 @@ def _source_of(asker: Asker, kpi: str) -> str | None:
 _EVENTS_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One record or many, in any of the content types. The answer has a result per record.",
+        "description": (
+            "One record or many, in any of the content types, as it is or by Content-Encoding gzip or zstd. "
+            "Avro: an object container file, or messages in the Confluent wire format, as Protobuf always is: "
+            "one alone, or several with the length of each before it. Events of a source with `webhook` are "
+            "signed by Standard Webhooks. The answer has a result per record, and a signed proof."
+        ),
         "content": {
             "application/json": {"schema": {}, "example": [{"flight_id": "2013-02-08-UA-1545", "carrier": "UA"}]},
             "application/x-ndjson": {
@@ -137,6 +142,12 @@ _EVENTS_BODY: dict[str, Any] = {
                     "specversion": "1.0", "id": "1", "source": "/flights", "type": "departure",
                     "data": {"carrier": "UA"},
                 },
+            },
+            "application/vnd.apache.avro": {
+                "schema": {"type": "string", "format": "binary"}, "example": "\0\0\0\0\x03\x021",
+            },
+            "application/protobuf": {
+                "schema": {"type": "string", "format": "binary"}, "example": "\0\0\0\0\x04\0\n\x011",
             },
             "application/cloudevents-batch+json": {
                 "schema": {"type": "array", "items": {"type": "object"}},
@@ -151,8 +162,20 @@ _EVENTS_BODY: dict[str, Any] = {
 
 _EVENTS_ANSWERS: dict[int | str, dict[str, Any]] = {
     207: {"model": IngestReceipt, "description": "Some records were refused: see their results"},
-    413: {"description": "`too_large`: send it in parts"},
-    415: {"description": "`unsupported_media`"},
+    400: {
+        "description": "`malformed`, `malformed_encoding`, `too_deep`, `not_a_number`, `invalid_utf8`, `cut_off`"
+    },
+    401: {
+        "description": "`unauthenticated`; of a signed webhook `webhook_unsigned`, `webhook_wrong_signature`, "
+        "`webhook_stale`, `webhook_replayed`"
+    },
+    408: {"description": "`body_too_slow`: the body did not come in time"},
+    413: {"description": "`too_large`, `too_large_decoded`: send it in parts"},
+    415: {"description": "`unsupported_media`, `unsupported_encoding`: `accepted` says what is"},
+    429: {"description": "`quota` of the source: come again after Retry-After"},
+    503: {
+        "description": "`overloaded`, `registry_away`, `webhook_secret_missing`, `unavailable`: again after Retry-After"
+    },
 }
 
 

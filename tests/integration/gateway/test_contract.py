@@ -25,6 +25,9 @@ CHECKS = [
     response_schema_conformance,
 ]
 schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+schemathesis.serializer.alias(
+    ["application/vnd.apache.avro", "application/protobuf"], "application/octet-stream"
+)
 SCHEMA = schemathesis.openapi.from_dict(create_app().openapi()).exclude(path_regex=LEFT_OUT)
 
 

@@ -197,6 +197,8 @@ class IngestResult(Answer):
     index: int
     status: Literal["published", "duplicate", "dead_lettered", "refused"]
     event_id: str | None = None
+    receipt: str | None = None
+    """Of a duplicate: under which it was published."""
     error: dict[str, Any] | str | None = None
 
 
@@ -211,6 +213,8 @@ class IngestReceipt(Answer):
     dead_lettered: int
     refused: int
     results: list[IngestResult] = Field(default_factory=list)
+    proof: dict[str, Any] | None = None
+    """The signed receipt: hash of the body, counts, first and last offset per partition."""
 
     model_config = example(
         receipt="0b7f", source="departures", accepted=2, published=1, duplicate=1, dead_lettered=0, refused=0,
