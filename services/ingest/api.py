@@ -199,7 +199,10 @@ async def _records(writer: Writer, schemas: Schemas, request: Request, body: byt
                 return await binaries.registered(validator, schemas, body, writer.settings)
             case _:
                 raise UnsupportedMedia(
-                    f"{kind} is not understood; send {ACCEPTED}", accepted=ACCEPTED.split(", ")
+                    f"{kind[:100]} is not understood; send {ACCEPTED}",
+                    field="content-type",
+                    value=kind[:100],
+                    accepted=ACCEPTED.split(", "),
                 )
     except BadMessage as error:
         raise Malformed(error.reason, code=error.code, rule=error.rule) from error
