@@ -77,6 +77,7 @@ class Publication:
     """When ids were published, and under which receipt."""
 
     receipt: str
+    """Empty if it is not known."""
     at: int
     """ms."""
 
@@ -106,7 +107,7 @@ class Window:
         place = (number - self.offset) % _NUMBERS
         at = self.times[place]
         receipt = self.receipts[16 * place : 16 * place + 16]
-        return Publication(receipt.hex(), at) if at > now - self.keep else None
+        return Publication(receipt.hex() if any(receipt) else "", at) if at > now - self.keep else None
 
     def remember(self, ids: Iterable[Hashable], receipt: str, at: int) -> None:
         """Ids that were published together. A receipt is 32 hexadecimal digits, or is forgotten."""

@@ -195,7 +195,7 @@ class Batch:
         if record.event_id is not None:
             receipt = self._before(record.event_id)
             if receipt is not None:
-                return result | {"status": "duplicate", "receipt": receipt}
+                return result | {"status": "duplicate", "receipt": receipt or None}
             self.ids[record.event_id] = submission.receipt
             submission.new.append(record.event_id)
         key = partition_key(writer.source, record.fields)
