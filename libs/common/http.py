@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -11,10 +10,12 @@ from asyncpg.exceptions import DataError
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import clock, telemetry
 from libs.common.errors import Invalid, Problem
@@ -22,11 +23,13 @@ from libs.common.service import Health
 
 log = logging.getLogger(__name__)
 PROBLEM = "application/problem+json"
+OURS: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+"""FastAPI's own telemetry would be a second span for each request; see `Observed`."""
 
 
 def application(name: str, health: Health, *routers: APIRouter, **options: Any) -> FastAPI:
     """A FastAPI application with `/health/live`, `/health/ready`, `/metrics` and problem+json errors."""
-    app = FastAPI(title=f"Sextant {name}", **options)
+    app = FastAPI(title=f"Sextant {name}", telemetry=OURS, **options)
     operations(app, health)
     for router in routers:
         app.include_router(router)
@@ -34,7 +37,7 @@ def application(name: str, health: Health, *routers: APIRouter, **options: Any) 
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(DataError, _answer_data)
-    app.middleware("http")(observe)
+    app.add_middleware(Observed)
     return app
 
 
@@ -105,25 +108,42 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     return problem_response(problem, dict(error.headers or {}))
 
 
-async def observe(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """A span and a measurement per request; what nobody foresaw becomes a 500 with a trace id and no more."""
-    began = clock.monotonic()
-    context = propagate.extract(dict(request.headers))
-    with telemetry.tracer.start_as_current_span(
-        f"{request.method} {request.url.path}", context=context, kind=SpanKind.SERVER
-    ) as span:
-        try:
-            response = await call_next(request)
-        except Exception:
-            log.exception("unexpected", extra={"fields": {"path": request.url.path}})
-            trace_id = f"{span.get_span_context().trace_id:032x}"
-            response = problem_response(Problem("The fault is ours and has been logged.", trace_id=trace_id))
-        route = request.scope.get("route")
-        path = getattr(route, "path", "unknown")
-        telemetry.HTTP_SECONDS.labels(request.method, path, str(response.status_code)).observe(
-            clock.monotonic() - began
+class Observed:
+    """ASGI middleware: a span and a measurement per request; what nobody foresaw becomes a 500 with a trace id and no
+    more."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, answered = clock.monotonic(), False
+
+        async def sent(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                route, status = getattr(scope.get("route"), "path", "unknown"), str(message["status"])
+                seconds = telemetry.HTTP_SECONDS.labels(scope["method"], route, status)
+                seconds.observe(clock.monotonic() - began)
+            await send(message)
+
+        context = propagate.extract(
+            {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         )
-        return response
+        name = f"{scope['method']} {scope['path']}"
+        with telemetry.tracer.start_as_current_span(name, context=context, kind=SpanKind.SERVER) as span:
+            try:
+                await self.app(scope, receive, sent)
+            except Exception:
+                log.exception("unexpected", extra={"fields": {"path": scope["path"]}})
+                if answered:
+                    raise
+                trace_id = f"{span.get_span_context().trace_id:032x}"
+                fault = Problem("The fault is ours and has been logged.", trace_id=trace_id)
+                await problem_response(fault)(scope, receive, sent)
 
 
 async def propagate_trace(request: httpx.Request) -> None:

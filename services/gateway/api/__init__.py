@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
-from libs.common.http import observe
+from libs.common.http import OURS, Observed
 from services.gateway.api import (
     backfills,
     catalog,
@@ -69,6 +69,7 @@ def create_app(desk: Desk | None = None) -> FastAPI:
     app = Api(
         title="Sextant",
         version=VERSION,
+        telemetry=OURS,
         description="Real-time strategic monitoring. Errors are RFC 9457 problems with a stable `code`. Times are "
         "RFC 3339. Lists are keyset pages. Writes take an `Idempotency-Key`. What the asker may not see is masked: "
         "`~…` is a pseudonym, `•…` a redacted dimension value that still names its series, null a redacted field.",
@@ -89,7 +90,7 @@ def create_app(desk: Desk | None = None) -> FastAPI:
     app.include_router(static.router)
     _problems(app)
     app.middleware("http")(_secured)
-    app.middleware("http")(observe)
+    app.add_middleware(Observed)
     return app
 
 
