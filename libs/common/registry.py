@@ -12,7 +12,18 @@ from libs.common.catalog import Source
 from libs.common.errors import BadMessage, Problem, TryLater
 from libs.common.http import client
 from libs.common.settings import ServiceSettings
-from libs.common.wire import Codec, decode, decode_json, ndjson, placed, schema_ids, split, without_prefix
+from libs.common.wire import (
+    Codec,
+    decode,
+    decode_json,
+    has_nul,
+    ndjson,
+    placed,
+    schema_ids,
+    split,
+    without_nul,
+    without_prefix,
+)
 
 _CONTENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
 
@@ -40,10 +51,10 @@ class Codecs:
     async def events(
         self, source: Source, values: Sequence[bytes | None]
     ) -> tuple[pl.DataFrame, list[tuple[int, BadMessage]]]:
-        """The events of a batch in the source's format (`wire.decode`, `wire.decode_json`)."""
+        """The events of a batch in the source's format (`wire.decode`, `wire.decode_json`) that can be stored."""
         if source.format == "json":
-            return decode_json(values, source.field_types)
-        return decode(values, await self.of(values))
+            return without_nul(*decode_json(values, source.field_types))
+        return without_nul(*decode(values, await self.of(values)))
 
     async def columns(self, source: Source, records: Sequence[Record]) -> pl.DataFrame | None:
         """The events of records as a batch of the log gives them, with `OFFSET` and `TIMESTAMP`, `INDEX` and `SCHEMA_ID`.
@@ -55,14 +66,16 @@ class Codecs:
         if source.format == "json":
             frame = _TEXTS.frame(records)
             events = None if frame is None else ndjson(frame[VALUE].to_list(), source.field_types)
-            return None if frame is None or events is None else placed(frame.drop(VALUE).hstack(events), 0)
+            if frame is None or events is None or has_nul(events):
+                return None
+            return placed(frame.drop(VALUE).hstack(events), 0)
         try:
             id, _ = split(records[0].value)
             codec = (await self.of([records[0].value]))[id]
             if id not in self.layouts:
                 self.layouts[id] = Layout(codec.schema)
             frame = self.layouts[id].frame(records)
-            return None if frame is None else placed(without_prefix(frame, id), id)
+            return None if frame is None or has_nul(frame) else placed(without_prefix(frame, id), id)
         except (BadMessage, KeyError, ValueError):
             return None
 

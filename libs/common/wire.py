@@ -175,6 +175,29 @@ def placed(frame: pl.DataFrame, schema_id: int, indices: Sequence[int] | None = 
     return frame.with_columns(places, pl.lit(schema_id, dtype=pl.Int64).alias(SCHEMA_ID))
 
 
+def has_nul(frame: pl.DataFrame) -> bool:
+    """Whether a text has a NUL in it, which PostgreSQL cannot hold."""
+    return any("\0" in (frame[name].str.join("").item() or "") for name in _texts(frame))
+
+
+def without_nul(
+    frame: pl.DataFrame, bad: list[tuple[int, BadMessage]]
+) -> tuple[pl.DataFrame, list[tuple[int, BadMessage]]]:
+    """The rows whose texts can be stored; what is wrong with the others is added to `bad`, by `__index`."""
+    if not has_nul(frame):
+        return frame, bad
+    for name in _texts(frame):
+        wrong = frame[name].str.contains("\0", literal=True).fill_null(False)
+        error = BadMessage(f"{name} has a NUL character in it", field=name, rule="no NUL")
+        bad = [*bad, *((index, error) for index in frame.filter(wrong)[INDEX])]
+        frame = frame.filter(~wrong)
+    return frame, bad
+
+
+def _texts(frame: pl.DataFrame) -> list[str]:
+    return [name for name, dtype in frame.schema.items() if dtype == pl.String]
+
+
 def decode_json(
     values: Sequence[bytes | None], types: Mapping[str, str]
 ) -> tuple[pl.DataFrame, list[tuple[int, BadMessage]]]:

@@ -44,7 +44,7 @@ from libs.common.topics import (
 )
 from libs.common.wire import record as avro_record
 from services.archive import store
-from services.archive.handlers.rows import event_rows, reference_rows
+from services.archive.handlers.rows import event_rows, reference_rows, storable
 
 log = logging.getLogger(__name__)
 
@@ -186,10 +186,12 @@ class Keepers:
         now = clock.now()
         rows = [
             (
-                letter.id, letter.source, letter.stage, letter.error, letter.reason, letter.field, letter.value,
-                letter.rule, letter.topic, letter.partition, letter.offset, base64.b64decode(letter.payload_b64),
-                letter.headers, letter.attempts, letter.first_seen, letter.last_seen, letter.service, letter.receipt,
-                letter.minute, now,
+                letter.id, letter.source, letter.stage, letter.error, storable(letter.reason),
+                letter.field and storable(letter.field), letter.value and storable(letter.value),
+                letter.rule and storable(letter.rule), letter.topic, letter.partition, letter.offset,
+                base64.b64decode(letter.payload_b64),
+                {storable(name): storable(text) for name, text in letter.headers.items()}, letter.attempts,
+                letter.first_seen, letter.last_seen, letter.service, letter.receipt, letter.minute, now,
             )
             for _, letter in letters
         ]  # fmt: skip

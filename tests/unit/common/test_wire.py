@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.errors import BadMessage
-from libs.common.wire import INDEX, Codec, decode, split
+from libs.common.wire import INDEX, Codec, decode, has_nul, split, without_nul
 
 SCHEMA: dict[str, Any] = {
     "type": "record",
@@ -64,3 +64,15 @@ def test_an_empty_batch_is_an_empty_frame() -> None:
 def test_bytes_left_over_are_not_ignored() -> None:
     with pytest.raises(BadMessage, match="left over"):
         CODECS[1].record(split(value("a"))[1] + b"\x00")
+
+
+def test_a_text_with_a_nul_which_the_archive_cannot_hold_is_set_aside_and_named() -> None:
+    values = [value("a"), value("b\0"), value("c", schema=2, gate="\0"), value("d", schema=2)]
+    frame, bad = decode(values, CODECS)
+    assert has_nul(frame)
+    frame, bad = without_nul(frame, bad)
+    assert frame["id"].to_list() == ["a", "d"]
+    assert [(index, error.field, error.rule) for index, error in bad] == [
+        (1, "id", "no NUL"), (2, "gate", "no NUL"),
+    ]  # fmt: skip
+    assert not has_nul(frame)
