@@ -28,8 +28,8 @@ from bench.load import PLACE, Generator, Load, template
 from bench.meter import Meter, cpu_seconds, memory
 from bench.report import Figure, console, middle, ratio, spread, table
 from libs.common import clock
+from libs.common.encoder import Encoder
 from libs.common.partitioning import partitions_for
-from libs.common.wire import Codec
 from services.ingest.core.records import Good, Validator
 
 BATCH = 500
@@ -173,10 +173,10 @@ async def run(bench: Bench, server: Server) -> Run:
 async def alone(bench: Bench, way: str) -> tuple[float, float]:
     """aiokafka without any of it: events/s and events per CPU second, the records as ingest writes them."""
     count = ALONE[way]
-    codec, repeated = Codec(readings().avro_schema()), -(-count // BATCH)
+    encoder, repeated = Encoder(readings().avro_schema(), 1), -(-count // BATCH)
     good = [each for each in Validator(readings()).lines(b"\n".join(LINES)) if isinstance(each, Good)]
-    values = [codec.encode(1, each.fields) for each in good] * repeated
-    keys = [each.fields["series"].encode() for each in good] * repeated
+    values = [encoder.encode(each.values) for each in good] * repeated
+    keys = [each.key for each in good] * repeated
     records = Records(keys, np.array(partitions_for(keys, PARTITIONS)), values)
     topic = f"alone-{time.monotonic_ns()}"
     async with Admin(bench.addresses["SEXTANT_KAFKA"]) as admin:

@@ -23,7 +23,7 @@ VALUES = (
     '""', '"x"', '" "', '"\\ud800"', '"\\ude00\\ud83d"', '"\\x41"', '"a\nb"', '"' + "x" * 70_000 + '"',
     "[]", "{}", '{"a":{"b":1}}', "[" * 3000 + "]" * 3000, "[" * 100_000, '{"a":' * 50_000,
     '"0001-01-01T00:00:00+23:59"', '"9999-12-31T23:59:59-12:00"', '"2026-02-30T10:00:00Z"', '"2026-11-24T10:00:00"',
-    '"2026-11-24T24:00:00Z"', '"2026-13-01"',
+    '"2026-11-24T24:00:00Z"', '"2026-13-01"', '"\\u0000"', '"a\\u0000b"',
 )  # fmt: skip
 WRONG_TYPES = (
     "", " ", "application/xml", "text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded",
@@ -32,7 +32,18 @@ WRONG_TYPES = (
 )  # fmt: skip
 ENCODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity", "gzip, gzip", "nonsense", "")
 ATTRIBUTES = ("specversion", "id", "source", "type", "time", "data", "traceparent", "datacontenttype")
-FLAWED = ("null", '""', "1", '"0.3"', '"1.0 "', "[]", "{}", '"' + "y" * 9000 + '"', '"not a time"')
+FLAWED = (
+    "null",
+    '"\\u0000"',
+    '""',
+    "1",
+    '"0.3"',
+    '"1.0 "',
+    "[]",
+    "{}",
+    '"' + "y" * 9000 + '"',
+    '"not a time"',
+)
 PATHS = (
     "/v1/sources/nowhere/events", "/v1/sources/%00/events", "/v1/sources/..%2f/events", "/v1/sources//events",
     "/v1/sources/" + "s" * 4000 + "/events", "/v1/sources/fuzz%20/events", "/v1/sources/fuzz/events/",
@@ -164,7 +175,9 @@ def _spoilt(random: Random, members: list[tuple[str, str]]) -> bytes:
         case 4:
             members.pop(place)
         case 5:
-            members.append((random.choice(("extra", "", "id ", "k" * 20_000)), random.choice(VALUES)))
+            members.append(
+                (random.choice(("extra", "", "id ", "\\u0000", "k" * 20_000)), random.choice(VALUES))
+            )
         case 6:
             text = _text(members)
             return random.choice(

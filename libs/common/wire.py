@@ -48,7 +48,7 @@ class Codec:
     def encode(self, schema_id: int, record: Mapping[str, Any]) -> bytes:
         """A record in the wire format; ValueError or TypeError if it does not fit the schema."""
         out = io.BytesIO()
-        out.write(_PREFIX.pack(_MAGIC, schema_id))
+        out.write(prefix(schema_id))
         fastavro.schemaless_writer(out, self.parsed, record)
         return out.getvalue()
 
@@ -84,7 +84,7 @@ def container(schema: Schema) -> bytes:
 
 def rows(head: bytes, count: int, body: bytes, names: list[str] | None = None) -> pl.DataFrame:
     """So many records, one after the other, as a block of a container; fails if they are not. `names`: the columns."""
-    block = _zigzag(count) + _zigzag(len(body)) + body + _SYNC
+    block = zigzag(count) + zigzag(len(body)) + body + _SYNC
     frame = pl.read_avro(io.BytesIO(head + block), columns=names)
     if frame.height != count:
         raise ValueError(f"{count} records gave {frame.height} rows")
@@ -94,14 +94,19 @@ def rows(head: bytes, count: int, body: bytes, names: list[str] | None = None) -
 def without_prefix(frame: pl.DataFrame, schema_id: int) -> pl.DataFrame:
     """The frame without `WIRE`; ValueError if it is not that of this schema everywhere."""
     prefixes = frame.drop_in_place(WIRE)
-    if (prefixes != pl.Series([_PREFIX.pack(_MAGIC, schema_id)])).any():
+    if (prefixes != pl.Series([prefix(schema_id)])).any():
         raise ValueError(f"not all records are of schema {schema_id}")
     return frame
 
 
-def _zigzag(number: int) -> bytes:
-    """Avro's variable-length long."""
-    number <<= 1
+def prefix(schema_id: int) -> bytes:
+    """What a value in the wire format begins with."""
+    return _PREFIX.pack(_MAGIC, schema_id)
+
+
+def zigzag(number: int) -> bytes:
+    """Avro's variable-length long: of 64 bits."""
+    number = number << 1 ^ number >> 63
     out = bytearray()
     while number > 0x7F:
         out.append((number & 0x7F) | 0x80)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import asyncpg
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from libs.common import clock, telemetry
@@ -72,21 +72,20 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
     @router.post("/sources/{source}/events")
     async def push(
         source: str, request: Request, results: Annotated[Literal["all", "errors"], Query()] = "all"
-    ) -> JSONResponse:
+    ) -> Response:
         """200 when every record was accepted, 207 when some were refused, 422 when all were."""
         with _stated(source):
             writer = writers.get(source)
             writer.within_quota()
             with writers.admission.hold(source) as hold:
                 submission = await _received(writer, schemas, request, hold)
+                submission.brief = results == "errors"
                 await writer.submit(submission)
-        proof = _proof(writer, submission)
-        answer = submission.answer(source, errors_only=results == "errors")
-        answer["proof"] = proof
+        answer = {**submission.answer(source), "proof": _proof(writer, submission)}
         status = 200 if not answer["refused"] else 207 if answer["accepted"] else 422
         if status == 422:
             answer = {"title": "No record was accepted", "status": 422, "code": "refused", **answer}
-        return JSONResponse(answer, status)
+        return Response(msgspec.json.encode(answer), status, media_type="application/json")
 
     @router.post("/sources/{source}/watermark")
     async def declare(source: str, watermark: Watermark) -> dict[str, Any]:

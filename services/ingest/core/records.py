@@ -4,14 +4,14 @@ A source's fields are compiled to a msgspec Struct, so that parsing and checking
 microsecond a record). NDJSON is decoded as a whole; only when that fails, line by line.
 """
 
-import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from math import isfinite
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage
@@ -25,24 +25,27 @@ _TYPES: dict[str, Any] = {
 
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What is raised where JSON cannot be read."""
+_NOT_A_TIME = ("is outside the years 1 to 9999 in UTC", "years 1 to 9999", "not_a_time")
+_NOT_A_NUMBER = ("is not a finite number", "finite", "not_a_number")
+_NUL = ("has a NUL character in it, which no table can hold", "no NUL", "nul_character")
 MAX_RECORD = 1_000_000
 """Bytes of one record at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Good:
+class Good(msgspec.Struct, frozen=True):
     """A record that fits its source."""
 
     index: int
-    fields: dict[str, Any]
+    values: tuple[Any, ...]
+    """In the order of the source's fields; timestamps in UTC."""
+    key: bytes
     event_id: str | None
     event_time: datetime | None
     raw: bytes
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bad:
+class Bad(msgspec.Struct, frozen=True):
     """A record that does not."""
 
     index: int
@@ -56,18 +59,23 @@ class Validator:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        fields: list[Any] = []
-        for field in sorted(source.fields, key=lambda each: each.nullable):
-            kind = _TYPES[field.type]
-            if field.nullable:
-                fields.append((field.name, kind | None, None))
-            else:
-                fields.append((field.name, kind))
+        fields: list[Any] = [
+            (field.name, _TYPES[field.type] | None, None)
+            if field.nullable
+            else (field.name, _TYPES[field.type])
+            for field in source.fields
+        ]
         self.struct = msgspec.defstruct("Record", fields, forbid_unknown_fields=True, kw_only=True)
         self.one = msgspec.json.Decoder(self.struct, strict=True)
-        self.names = [field.name for field in source.fields]
-        self.doubles = [field.name for field in source.fields if field.type == "double"]
-        self.times = [field.name for field in source.fields if field.type == "timestamp"]
+        names = [field.name for field in source.fields]
+        self.names = names
+        self.texts_at, self.doubles_at, self.times_at = (
+            [place for place, field in enumerate(source.fields) if field.type == kind]
+            for kind in ("string", "double", "timestamp")
+        )
+        self.key_at = [names.index(name) for name in source.key]
+        self.id_at = None if source.event_id is None else names.index(source.event_id)
+        self.time_at = None if source.event_time is None else names.index(source.event_time)
 
     def lines(self, body: bytes) -> list[Good | Bad]:
         """NDJSON; empty lines are no records."""
@@ -77,6 +85,8 @@ class Validator:
             numbered = enumerate(line for line in body.split(b"\n") if line.strip())
             return [self.single(index, line) for index, line in numbered]
         raws = [line for line in body.split(b"\n") if line.strip()]
+        if len(decoded) != len(raws):  # two on a line, or one on several
+            return self.texts(raws)
         if len(body) > MAX_RECORD and any(len(raw) > MAX_RECORD for raw in raws):
             return self.texts(raws)
         return [
@@ -113,44 +123,48 @@ class Validator:
         return result
 
     def _accept(self, index: int, record: Any, raw: bytes, traceparent: str | None = None) -> Good | Bad:
-        fields = {name: getattr(record, name) for name in self.names}
-        for name in self.doubles:
-            if fields[name] is not None and not math.isfinite(fields[name]):
-                error = BadMessage(
-                    f"{name} is not a finite number",
-                    field=name,
-                    value=str(fields[name]),
-                    rule="finite",
-                    code="not_a_number",
-                )
-                return Bad(index, error, raw, self._id_of(raw))
-        for name in self.times:
-            if fields[name] is None:
-                continue
-            try:
-                fields[name] = fields[name].astimezone(UTC)
-            except OverflowError:  # the first or last hours of the calendar, in another zone
-                value = fields[name].isoformat()
-                error = BadMessage(
-                    f"{name} is outside the years 1 to 9999 in UTC",
-                    field=name,
-                    value=value,
-                    rule="years 1 to 9999",
-                    code="not_a_time",
-                )
-                return Bad(index, error, raw, self._id_of(raw))
-        source = self.source
-        event_id = str(fields[source.event_id]) if source.event_id else None
-        event_time = fields[source.event_time] if source.event_time else None
+        values = astuple(record)
+        for place in self.times_at:
+            if values[place] is not None and values[place].tzinfo is not UTC:
+                try:
+                    values = (*values[:place], values[place].astimezone(UTC), *values[place + 1 :])
+                except OverflowError:  # the first or last hours of the calendar, in another zone
+                    return self._unfit(index, raw, place, values, _NOT_A_TIME)
+        for place in self.doubles_at:
+            if values[place] is not None and not isfinite(values[place]):
+                return self._unfit(index, raw, place, values, _NOT_A_NUMBER)
+        for place in self.texts_at:
+            if values[place] and "\0" in values[place]:
+                return self._unfit(index, raw, place, values, _NUL)
+        event_id = None if self.id_at is None else str(values[self.id_at])
         if event_id == "":
-            return Bad(
-                index,
-                BadMessage(
-                    "the event has no id", field=source.event_id, value="", rule="not empty", code="no_id"
-                ),
-                raw,
+            error = BadMessage(
+                "the event has no id", field=self.source.event_id, value="", rule="not empty", code="no_id"
             )
-        return Good(index, fields, event_id, event_time, raw, traceparent)
+            return Bad(index, error, raw)
+        event_time = None if self.time_at is None else values[self.time_at]
+        return Good(index, values, self._key(values), event_id, event_time, raw, traceparent)
+
+    def _key(self, values: tuple[Any, ...]) -> bytes:
+        """The values of the source's key fields, joined by `|`.
+
+        Of a reference with versions the time (ms) from which the row is valid comes last: each version is kept.
+        """
+        texts = ["" if values[place] is None else str(values[place]) for place in self.key_at]
+        if self.source.reference and self.time_at is not None:
+            texts.append(str(round(values[self.time_at].timestamp() * 1000)))
+        return "|".join(texts).encode()
+
+    def _unfit(
+        self, index: int, raw: bytes, place: int, values: tuple[Any, ...], fault: tuple[str, str, str]
+    ) -> Bad:
+        """`fault`: what is wrong, the rule, and its code."""
+        name, value, (what, rule, code) = self.names[place], values[place], fault
+        shown = (
+            value.isoformat() if isinstance(value, datetime) else str(value)[:100].replace("\0", "\\u0000")
+        )
+        error = BadMessage(f"{name} {what}", field=name, value=shown, rule=rule, code=code)
+        return Bad(index, error, raw, self._id_of(raw))
 
     def _id_of(self, raw: bytes) -> str | None:
         """The event's id, if the record can be read that far."""
@@ -210,22 +224,11 @@ def as_json(values: dict[str, Any]) -> bytes:
     """As JSON. A number that JSON has no word for is text: null would be another value."""
     return msgspec.json.encode(
         {
-            name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            name: str(value) if isinstance(value, float) and not isfinite(value) else value
             for name, value in values.items()
         },
         enc_hook=str,
     )
-
-
-def partition_key(source: Source, fields: dict[str, Any]) -> bytes:
-    """The record's key: the values of the source's key fields, joined by `|`.
-
-    Of a reference with versions the time (ms) from which the row is valid comes last: each version is kept.
-    """
-    values = ["" if fields[name] is None else str(fields[name]) for name in source.key]
-    if source.reference and source.event_time is not None:
-        values.append(str(round(fields[source.event_time].timestamp() * 1000)))
-    return "|".join(values).encode()
 
 
 def documents(body: bytes) -> list[bytes]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from libs.common.kafka import Headers
 from libs.common.partitioning import partition_for
 from libs.common.topics import DEAD, LEDGER
 from services.ingest.core.admission import Hold
-from services.ingest.core.records import MAX_RECORD, Bad, Good, partition_key
+from services.ingest.core.records import MAX_RECORD, Bad, Good
 from services.ingest.core.signatures import replayed
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 KEPT_OF = "sx-payload-bytes"
 """Header of a dead letter whose payload was cut: how many bytes the record had."""
+Written = tuple[bytes | None, bytes, Headers]
+"""Key, value and headers of a record."""
 COUNTED: tuple[str, ...] = ("published", "duplicate", "dead_lettered", "refused")
 
 
@@ -52,7 +55,10 @@ class Submission:
     """Of its body."""
     id: str = field(default_factory=lambda: uuid4().hex)
     headers: Headers = field(default_factory=telemetry.inject)
+    brief: bool = False
+    """Nobody wants to hear of what was published: it has no results."""
     results: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     new: list[Hashable] = field(default_factory=list)
     """The ids that it brought first."""
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -61,32 +67,28 @@ class Submission:
     """When it was decided on."""
     answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
+    def note(self, result: dict[str, Any]) -> None:
+        """What became of a record."""
+        self.counts[result["status"]] += 1
+        self.results.append(result)
+
     @property
-    def counts(self) -> dict[str, int]:
-        counts = dict.fromkeys(COUNTED, 0)
-        for result in self.results:
-            counts[result["status"]] += 1
-        return counts
+    def accepted(self) -> int:
+        return self.counts["published"] + self.counts["duplicate"] + self.counts["dead_lettered"]
 
     @property
     def first_receipt(self) -> str:
         """Its own; of what was published before as a whole, the one under which it was."""
-        before = {result.get("receipt") for result in self.results}
+        if self.counts["duplicate"] < len(self.records):
+            return self.receipt
+        before = {result["receipt"] for result in self.results}
         first = next(iter(before)) if len(before) == 1 else None
         return first or self.receipt
 
-    def answer(self, source: str, *, errors_only: bool = False) -> dict[str, Any]:
+    def answer(self, source: str) -> dict[str, Any]:
         """Counts, and a result per record."""
-        counts = self.counts
-        results = [each for each in self.results if not errors_only or each["status"] != "published"]
-        accepted = len(self.results) - counts["refused"]
-        return {
-            "receipt": self.first_receipt,
-            "source": source,
-            "accepted": accepted,
-            **counts,
-            "results": results,
-        }
+        said = {"receipt": self.first_receipt, "source": source, "accepted": self.accepted, **self.counts}
+        return {**said, "results": self.results}
 
     def end(self) -> None:
         """It is committed, or refused: whoever waits is told."""
@@ -108,7 +110,14 @@ class Batch:
         self.minute = now.replace(second=0, microsecond=0)
         self.ids: dict[Hashable, str] = {}
         """What is new in it, and under which receipt."""
-        self.records: dict[tuple[str, int], list[tuple[bytes | None, bytes, Headers]]] = defaultdict(list)
+        self.events: list[list[Written]] = [[] for _ in range(writer.partitions)]
+        """What goes to each partition of the source's topic."""
+        self.others: dict[str, list[Written]] = defaultdict(list)
+        """What goes to the only partition of other topics."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.others and not any(self.events)
 
     def take(self, submission: Submission) -> None:
         """Decide on every record of a request."""
@@ -124,41 +133,41 @@ class Batch:
         if first is not None and first != submission.receipt:
             submission.problem = replayed(submission.delivery or "")
             return
-        before = self._lengths()
+        before = [len(each) for each in self.events]
         for record in submission.records:
-            submission.results.append(self._decide(record, submission, stamp, first))
-        if delivery is not None and first is None and self._accepted(submission):
+            if first is not None and (isinstance(record, Good) or not self._refuses(submission)):
+                submission.note(_duplicate(record, first))
+            elif isinstance(record, Good):
+                self._good(record, submission, stamp)
+            else:
+                submission.note(self._bad(record, submission))
+        if delivery is not None and first is None and submission.accepted:
             self.ids[delivery] = submission.receipt
             submission.new.append(delivery)
         submission.places = {
-            partition: (before.get(partition, 0), length - 1)
-            for partition, length in self._lengths().items()
-            if length > before.get(partition, 0)
+            partition: (length, len(self.events[partition]) - 1)
+            for partition, length in enumerate(before)
+            if len(self.events[partition]) > length
         }
         if submission.through is not None:
             self._declare(submission.through)
-        counts = submission.counts
-        accepted = self._accepted(submission)
-        if accepted:
-            entry = LedgerEntry.build(
-                source=self.writer.source.id,
-                minute=self.minute,
-                accepted=accepted,
-                published=counts["published"],
-                dead_lettered=counts["dead_lettered"],
-                duplicate=counts["duplicate"],
-                receipt=submission.receipt,
-                recorded_at=self.now,
-            )
-            self._add(LEDGER.name, 0, self.writer.source.id.encode(), entry.encode(), [])
+        if submission.accepted:
+            self._enter(submission)
 
-    def _lengths(self) -> dict[int, int]:
-        """Partition → how many records of the source's topic go there."""
-        topic = self.writer.topic
-        return {number: len(records) for (name, number), records in self.records.items() if name == topic}
-
-    def _add(self, topic: str, partition: int, key: bytes | None, value: bytes, headers: Headers) -> None:
-        self.records[topic, partition].append((key, value, headers))
+    def _enter(self, submission: Submission) -> None:
+        """Into the books."""
+        source, counts = self.writer.source.id, submission.counts
+        entry = LedgerEntry.build(
+            source=source,
+            minute=self.minute,
+            accepted=submission.accepted,
+            published=counts["published"],
+            dead_lettered=counts["dead_lettered"],
+            duplicate=counts["duplicate"],
+            receipt=submission.receipt,
+            recorded_at=self.now,
+        )
+        self.others[LEDGER.name].append((source.encode(), entry.encode(), []))
 
     def _before(self, id: Hashable) -> str | None:
         """The receipt under which an id was published already."""
@@ -167,51 +176,29 @@ class Batch:
         found = self.writer.window.find(id, self.ms)
         return None if found is None else found.receipt
 
-    @staticmethod
-    def _accepted(submission: Submission) -> int:
-        return sum(result["status"] != "refused" for result in submission.results)
-
-    def _decide(
-        self, record: Good | Bad, submission: Submission, stamp: Headers, first: str | None
-    ) -> dict[str, Any]:
-        """`first`: the receipt of the delivery, if it came before."""
-        if first is not None and (isinstance(record, Good) or not self._refuses(submission)):
-            return {
-                "index": record.index,
-                "status": "duplicate",
-                "event_id": record.event_id,
-                "receipt": first,
-            }
-        if isinstance(record, Good):
-            return self._good(record, submission, stamp)
-        return self._bad(record, submission)
-
     def _refuses(self, submission: Submission) -> bool:
         return self.writer.source.on_malformed == "refuse" and not submission.unattended
 
-    def _good(self, record: Good, submission: Submission, stamp: Headers) -> dict[str, Any]:
-        writer = self.writer
-        result: dict[str, Any] = {"index": record.index, "status": "published", "event_id": record.event_id}
-        if record.event_id is not None:
-            receipt = self._before(record.event_id)
+    def _good(self, record: Good, submission: Submission, stamp: Headers) -> None:
+        writer, event_id = self.writer, record.event_id
+        if event_id is not None:
+            receipt = self._before(event_id)
             if receipt is not None:
-                return result | {"status": "duplicate", "receipt": receipt or None}
-            self.ids[record.event_id] = submission.receipt
-            submission.new.append(record.event_id)
-        key = partition_key(writer.source, record.fields)
+                submission.note(_duplicate(record, receipt))
+                return
+            self.ids[event_id] = submission.receipt
+            submission.new.append(event_id)
         trace = [("traceparent", record.traceparent.encode())] if record.traceparent else submission.headers
         headers = [*stamp, *trace]
-        if record.event_id is not None and record.event_time is not None:
-            headers += [
-                ("ce_specversion", b"1.0"),
-                ("ce_id", record.event_id.encode()),
-                ("ce_source", b"/sources/" + writer.source.id.encode()),
-                ("ce_type", b"sextant.event." + writer.source.id.encode()),
-                ("ce_time", record.event_time.isoformat().encode()),
-            ]
-        value = writer.codec.encode(writer.schema_id, record.fields)
-        self._add(writer.topic, partition_for(key, writer.partitions), key, value, headers)
-        return result
+        if event_id is not None and record.event_time is not None:
+            time = ("ce_time", _rfc3339(record.event_time))
+            headers = [*headers, *writer.attributes, ("ce_id", event_id.encode()), time]
+        value = writer.encoder.encode(record.values)
+        self.events[partition_for(record.key, writer.partitions)].append((record.key, value, headers))
+        if submission.brief:
+            submission.counts["published"] += 1
+        else:
+            submission.note({"index": record.index, "status": "published", "event_id": event_id})
 
     def _bad(self, record: Bad, submission: Submission) -> dict[str, Any]:
         shown = _shown(record.error)
@@ -238,39 +225,39 @@ class Batch:
             minute=self.minute,
         )
         telemetry.DEAD_LETTERS.labels("ingest", self.writer.topic).inc()
-        self._add(DEAD.name, 0, self.writer.source.id.encode(), letter.encode(), submission.headers)
+        self.others[DEAD.name].append((self.writer.source.id.encode(), letter.encode(), submission.headers))
         return result | {"status": "dead_lettered", "dead_letter": letter.id}
 
     def _declare(self, through: datetime) -> None:
         mark = [("sx-control", b"watermark"), ("sx-watermark", str(milliseconds(through)).encode())]
-        for partition in range(self.writer.partitions):
-            self._add(self.writer.topic, partition, None, b"", mark)
+        for events in self.events:
+            events.append((None, b"", mark))
 
     async def send(self, writer: AIOKafkaProducer) -> Mapping[int, Sequence[tuple[int, int]]]:
         """Whole batches per partition: an await per batch and not per record.
 
         Of the source's topic: partition → where each batch of it begins, as place and as offset.
         """
-        sent: list[asyncio.Future[Any]] = []
-        begins: dict[int, list[tuple[int, asyncio.Future[Any]]]] = {}
-        for (topic, partition), records in self.records.items():
-            name, first = self.writer.settings.prefix + topic, 0
-            batch, futures = writer.create_batch(), list[tuple[int, asyncio.Future[Any]]]()
-            for place, (key, value, headers) in enumerate(records):
+        topic = self.writer.topic
+        going = {(topic, number): written for number, written in enumerate(self.events) if written}
+        going |= {(name, 0): written for name, written in self.others.items()}
+        begins: dict[tuple[str, int], list[tuple[int, asyncio.Future[Any]]]] = {}
+        for (name, number), written in going.items():
+            begins[name, number] = futures = []
+            to, batch, first = self.writer.settings.prefix + name, writer.create_batch(), 0
+            for place, (key, value, headers) in enumerate(written):
                 if batch.append(key=key, value=value, timestamp=self.ms, headers=headers) is None:
-                    futures.append((first, await writer.send_batch(batch, name, partition=partition)))
+                    futures.append((first, await writer.send_batch(batch, to, partition=number)))
                     batch, first = writer.create_batch(), place
                     batch.append(key=key, value=value, timestamp=self.ms, headers=headers)
-            futures.append((first, await writer.send_batch(batch, name, partition=partition)))
-            sent += [future for _, future in futures]
-            if topic == self.writer.topic:
-                begins[partition] = futures
-        await asyncio.gather(*sent)
-        for (topic, _), records in self.records.items():
-            telemetry.PRODUCED.labels("ingest", topic).inc(len(records))
+            futures.append((first, await writer.send_batch(batch, to, partition=number)))
+        await asyncio.gather(*(future for futures in begins.values() for _, future in futures))
+        for (name, _), written in going.items():
+            telemetry.PRODUCED.labels("ingest", name).inc(len(written))
         return {
-            partition: [(place, future.result().offset) for place, future in futures]
-            for partition, futures in begins.items()
+            number: [(place, future.result().offset) for place, future in futures]
+            for (name, number), futures in begins.items()
+            if name == topic
         }
 
 
@@ -292,6 +279,17 @@ def located(
         for partition, (first, last) in places.items()
         if all(base >= 0 for _, base in begins[partition])
     }
+
+
+def _duplicate(record: Good | Bad, receipt: str) -> dict[str, Any]:
+    """`receipt`: under which it was published first, where that is known."""
+    result = {"index": record.index, "status": "duplicate", "event_id": record.event_id}
+    return {**result, "receipt": receipt or None}
+
+
+@lru_cache(maxsize=65_536)
+def _rfc3339(time: datetime) -> bytes:
+    return time.isoformat().encode()
 
 
 def _shown(error: BadMessage) -> dict[str, str | None]:

@@ -10,16 +10,17 @@ import logging
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from itertools import cycle
 
 from aiokafka import AIOKafkaProducer
 
 from libs.common import clock, telemetry
 from libs.common.batches import Record
 from libs.common.catalog import Catalog, Source
+from libs.common.encoder import Encoder
 from libs.common.errors import NotFound, Overloaded, Problem
-from libs.common.kafka import ensure_topics, producer, read_all
+from libs.common.kafka import Headers, ensure_topics, producer, read_all
 from libs.common.topics import EVENTS, REFERENCE
-from libs.common.wire import Codec
 from services.ingest.core.admission import Admission
 from services.ingest.core.quota import Bucket
 from services.ingest.core.records import Validator
@@ -30,7 +31,7 @@ from services.ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
-GROUP = 5_000
+GROUP = 10_000
 """Records of one transaction, unless one request alone has more."""
 
 
@@ -41,11 +42,9 @@ class Writer:
         self, settings: Settings, admission: Admission, source: Source, schema_id: int, version: int
     ) -> None:
         self.settings, self.admission = settings, admission
-        self.source, self.schema_id, self.version = source, schema_id, version
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
         self.partitions = 1 if source.reference else source.partitions
-        self.validator = Validator(source)
-        self.codec = Codec(source.avro_schema())
+        self._define(source, schema_id, version)
         self.window = Window(settings.dedup_window, _ms(source.dedup))
         self.queue: asyncio.Queue[Submission] = asyncio.Queue()
         self.ready = asyncio.Event()
@@ -58,9 +57,17 @@ class Writer:
         """A new version of the source; takes effect with the next request."""
         if source.quota != self.source.quota:
             self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
-        self.source, self.schema_id, self.version = source, schema_id, version
         self.window.keep = _ms(source.dedup)
-        self.validator, self.codec = Validator(source), Codec(source.avro_schema())
+        self._define(source, schema_id, version)
+
+    def _define(self, source: Source, schema_id: int, version: int) -> None:
+        self.source, self.version = source, version
+        self.validator, self.encoder = Validator(source), Encoder(source.avro_schema(), schema_id)
+        self.attributes: Headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_source", f"/sources/{source.id}".encode()),
+            ("ce_type", f"sextant.event.{source.id}".encode()),
+        ]
 
     def within_quota(self) -> None:
         """QuotaExceeded if the source may push nothing now: said before its body is read."""
@@ -103,9 +110,13 @@ class Writer:
         """Until stopping and nothing waits any more."""
         topic = REFERENCE if self.source.reference else EVENTS
         await ensure_topics(self.settings, [(self.topic, topic, self.partitions)])
-        writer = producer(self.settings, f"ingest.{self.source.id}")
-        await writer.start()
+        # Two in turn: the broker ends a transaction for a while after it has said so, and the next of the same
+        # producer waits for that.
+        producers = [producer(self.settings, f"ingest.{self.source.id}.{number}") for number in range(2)]
+        turn = cycle(producers)
         try:
+            for each in producers:
+                await each.start()
             await self._remember()
             self.ready.set()
             stop = asyncio.create_task(stopping.wait())
@@ -115,10 +126,11 @@ class Writer:
                 if not take.done():
                     take.cancel()
                     continue
-                await self._publish(writer, self._group(take.result()))
+                await self._publish(next(turn), self._group(take.result()))
             stop.cancel()
         finally:
-            await writer.stop()
+            for each in producers:
+                await each.stop()
 
     async def _remember(self) -> None:
         """Read the dedup window back from what was committed. The former writer is fenced by now."""
@@ -142,7 +154,7 @@ class Writer:
         batch, begins = Batch(self, clock.now()), {}
         for submission in group:
             batch.take(submission)
-        if batch.records:
+        if not batch.is_empty:
             async with writer.transaction():
                 begins = await batch.send(writer)
         for submission in group:

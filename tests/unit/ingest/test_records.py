@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from libs.common.catalog import DEFINITION, Source
 from libs.common.errors import BadMessage
 from services.ingest.core.cloudevents import unwrap
-from services.ingest.core.records import MAX_RECORD, Bad, Good, Validator, documents, partition_key
+from services.ingest.core.records import MAX_RECORD, Bad, Good, Validator, documents
 
 
 def source(**more: Any) -> Source:
@@ -43,7 +43,7 @@ def test_a_good_record_has_its_id_and_its_time_in_utc() -> None:
     result = VALIDATOR.single(3, GOOD)
     assert isinstance(result, Good)
     assert (result.index, result.event_id, str(result.event_time)) == (3, "1", "2013-02-08 22:00:00+00:00")
-    assert partition_key(VALIDATOR.source, result.fields) == b"UA"
+    assert result.key == b"UA"
 
 
 def test_each_version_of_a_reference_row_has_a_key_of_its_own() -> None:
@@ -57,11 +57,7 @@ def test_each_version_of_a_reference_row_has_a_key_of_its_own() -> None:
         )
     )
     rows = b"""{"tail": "N|1", "since": "2026-01-01T00:00:00Z"}\n{"tail": "N|1", "since": "2026-01-02T00:00:00.5Z"}"""
-    keys = [
-        partition_key(validator.source, each.fields)
-        for each in validator.lines(rows)
-        if isinstance(each, Good)
-    ]
+    keys = [each.key for each in validator.lines(rows) if isinstance(each, Good)]
     assert keys == [b"N|1|1767225600000", b"N|1|1767312000500"]
 
 
@@ -78,6 +74,7 @@ def test_each_version_of_a_reference_row_has_a_key_of_its_own() -> None:
         (b'{"id": "1", "at": "0001-01-01T00:00:00+01:00", "carrier": "UA"}', "at"),
         (b'{"id": "1", "at": "9999-12-31T23:59:59-01:00", "carrier": "UA"}', "at"),
         (b'{"id": "", "at": "2013-02-08T17:00:00Z", "carrier": "UA"}', "id"),
+        (b'{"id": "\\u0000", "at": "2013-02-08T17:00:00Z", "carrier": "UA"}', "id"),
         (b'{"id": null, "at": "2013-02-08T17:00:00Z", "carrier": "UA"}', "id"),
     ],
 )
@@ -96,6 +93,12 @@ def test_what_is_no_record_is_refused_and_not_an_error_of_ours(raw: bytes) -> No
 def test_no_bytes_raise(raw: bytes) -> None:
     VALIDATOR.single(0, raw)
     VALIDATOR.lines(raw)
+
+
+@pytest.mark.parametrize("body", [GOOD + GOOD, GOOD.replace(b",", b",\n"), GOOD + b"\n" + GOOD + GOOD])
+def test_lines_that_are_not_one_object_each_are_refused_and_the_others_go_on(body: bytes) -> None:
+    results = VALIDATOR.lines(body)
+    assert [isinstance(each, Good) for each in results] == [line == GOOD for line in body.split(b"\n")]
 
 
 def test_one_bad_line_is_named_by_its_index_and_the_others_go_on() -> None:
