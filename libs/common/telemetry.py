@@ -41,6 +41,9 @@ OPEN_WINDOWS = Gauge(
 PARITY = Counter(
     "sextant_parity_windows", "Windows compared with plain SQL over their events.", ("kpi", "result")
 )
+LATE_ROWS = Counter(
+    "sextant_pull_late_rows", "Rows that were committed behind a pull's cursor, and found.", ("source",)
+)
 RETRIES = Counter("sextant_retries", "Times that a partition had to wait and try again.", _PLACE)
 REFUSED = Counter("sextant_refused_pushes", "Requests that ingest refused as a whole.", ("source", "reason"))
 WAITING = Gauge("sextant_waiting_pushes", "What waits in ingest to be published.", ("source", "unit"))

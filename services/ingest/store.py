@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
@@ -9,16 +10,27 @@ UNREACHED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 """What is raised while the database is away."""
 
 
-async def cursor_of(pool: asyncpg.Pool, source: str) -> str | None:
-    return await pool.fetchval("SELECT cursor FROM ingest.cursors WHERE source = $1", source)
+async def standing(pool: asyncpg.Pool, source: str, kind: str) -> tuple[str | None, dict[str, Any] | None]:
+    """The cursor and what is kept with it; none if the source was pulled in another way before."""
+    row = await pool.fetchrow("SELECT kind, cursor, state FROM ingest.cursors WHERE source = $1", source)
+    if row is None or row["kind"] != kind:
+        return None, None
+    return row["cursor"], row["state"]
 
 
-async def set_cursor(pool: asyncpg.Pool, source: str, cursor: str | None, now: datetime) -> None:
+async def set_standing(
+    pool: asyncpg.Pool,
+    source: str,
+    kind: str,
+    cursor: str | None,
+    state: dict[str, Any] | None,
+    now: datetime,
+) -> None:
     """After the records up to the cursor were accepted."""
     await pool.execute(
-        "INSERT INTO ingest.cursors (source, cursor, polled_at) VALUES ($1, $2, $3)"
-        " ON CONFLICT (source) DO UPDATE SET cursor = $2, polled_at = $3, error = NULL",
-        source, cursor, now,
+        "INSERT INTO ingest.cursors (source, kind, cursor, state, polled_at) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT (source) DO UPDATE SET kind = $2, cursor = $3, state = $4, polled_at = $5, error = NULL",
+        source, kind, cursor, state, now,
     )  # fmt: skip
 
 
@@ -32,7 +44,8 @@ async def note_error(pool: asyncpg.Pool, source: str, error: str, now: datetime)
 
 async def pull_state(pool: asyncpg.Pool, source: str) -> asyncpg.Record | None:
     return await pool.fetchrow(
-        "SELECT cursor, polled_at, error FROM ingest.cursors WHERE source = $1", source
+        "SELECT kind, cursor, polled_at, error, state -> 'overlap' AS overlap FROM ingest.cursors WHERE source = $1",
+        source,
     )
 
 

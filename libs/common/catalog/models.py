@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter
 from libs.common.catalog.definition import Classification, Definition, FieldType, Identifier, Named
 from libs.common.catalog.kpis import Kpi, SeasonalLimit, SignalRule, ThresholdLimit, Window
 from libs.common.catalog.policies import MaskRule, Permission, Policy, RetentionRule, RoleRule, Transform
+from libs.common.catalog.pulls import HttpPull
 from libs.common.catalog.rules import (
     Check,
     IncidentRule,
@@ -19,7 +20,7 @@ from libs.common.catalog.rules import (
     ReferenceCheck,
     Rule,
 )
-from libs.common.catalog.sources import Freshness, HttpPull, Quota, Source, SourceField, Watermark, Webhook
+from libs.common.catalog.sources import Freshness, Quota, Source, SourceField, Watermark, Webhook
 from libs.common.catalog.strategy import (
     EscalationStep,
     KeyResult,

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from libs.common.catalog.definition import Classification, Definition, FieldType, Named
 from libs.common.catalog.duration import Duration
+from libs.common.catalog.pulls import Pull
 
 
 class SourceField(Definition):
@@ -54,22 +55,6 @@ class Webhook(Definition):
     """Its name: ingest finds it in SEXTANT_SECRET_<name>, while it is changed several with spaces between."""
 
 
-class HttpPull(Definition):
-    """Poll a JSON endpoint with a cursor."""
-
-    url: str
-    every: Duration = timedelta(seconds=30)
-    records: str = ""
-    """Dotted path to the list of records in the answer; empty: the answer is the list."""
-    cursor_parameter: str
-    """Query parameter that carries the cursor."""
-    cursor_field: str
-    """Dotted path in the answer (`meta.next`) or, with `cursor_of: record`, the field of the last record."""
-    cursor_of: Literal["answer", "record"] = "answer"
-    page_size: int = Field(default=500, ge=1, le=10_000)
-    page_size_parameter: str | None = None
-
-
 class Source(Named):
     """A stream of events, or (`reference`) a table of reference rows: the last row per key.
 
@@ -102,7 +87,7 @@ class Source(Named):
     """
     quota: Quota | None = None
     webhook: Webhook | None = None
-    pull: HttpPull | None = None
+    pull: Pull | None = None
 
     @property
     def field_types(self) -> dict[str, str]:

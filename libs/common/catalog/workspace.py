@@ -108,15 +108,13 @@ def plain(node: Any) -> Any:
 
 
 def line_of(tree: CommentedMap | CommentedSeq, path: Sequence[str]) -> int:
-    """The line (from 1) at which a path's last known part stands."""
+    """The line (from 1) at which a path's last known part stands; a kind within a path (`pull.http.url`) is no place."""
     line, node = tree.lc.line, tree
     for part in path:
         if isinstance(node, CommentedMap) and part in node:
             line, node = node.lc.key(part)[0], node[part]
         elif isinstance(node, CommentedSeq) and part.isdigit() and int(part) < len(node):
             line, node = node.lc.item(int(part))[0], node[int(part)]
-        else:
-            break
     return line + 1
 
 

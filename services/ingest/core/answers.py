@@ -1,11 +1,12 @@
 """What an endpoint that is pulled answers. Pure."""
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import msgspec
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -27,6 +28,18 @@ def text_at(answer: bytes | None, path: str) -> str | None:
     found = _at(answer, path) if answer is not None else None
     value = None if found is None else msgspec.json.decode(found)
     return None if value is None else str(value)
+
+
+def value_at(record: bytes, path: str, *, times: bool) -> int | None:
+    """A record's cursor as a whole number, of a time in microseconds since 1970; None if the record has none."""
+    with suppress(ValueError, TypeError, *_BROKEN, Unreadable):
+        text = text_at(record, path)
+        if text is None:
+            return None
+        if not times:
+            return int(text)
+        return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+    return None
 
 
 def _at(answer: bytes, path: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Pull connectors: HTTP polling with a cursor, through the same validation and the same writer as a push.
+"""Pulls: one task per source, whatever its connector, through the same validation and the same writer as a push.
 
 The cursor is stored after the records up to it were accepted. A crash in between asks for them again, and the
 dedup window answers that.
@@ -7,19 +7,21 @@ dedup window answers that.
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
 
 import asyncpg
 import httpx
 
-from libs.common import clock
+from libs.common import clock, telemetry
 from libs.common.catalog import Catalog, Source
 from libs.common.errors import Problem
 from services.ingest import store
 from services.ingest.core import answers
 from services.ingest.core.answers import Unreadable
+from services.ingest.core.pages import Standing
+from services.ingest.handlers.connectors import CONNECTORS, Desk
+from services.ingest.handlers.connectors.auth import Credentials
 from services.ingest.handlers.writers import Submission, Writers
 
 log = logging.getLogger(__name__)
@@ -27,10 +29,6 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE = 300.0
 LONGEST_ASKED = 86_400.0
 """Seconds that an endpoint may ask us to stay away."""
-MOST_BYTES = 64 * 1024 * 1024
-"""Of one answer."""
-MOST_EMPTY = 100
-"""Pages without a record that are followed at once; then it is the next round's turn."""
 
 
 class Pulls:
@@ -71,13 +69,15 @@ class Pulls:
     async def _pull(self, source: Source) -> None:
         """Until cancelled: whatever goes wrong is told, and tried again."""
         assert source.pull is not None
-        every, failures, empty = source.pull.every.total_seconds(), 0, 0
-        async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
+        every, failures = source.pull.every.total_seconds(), 0
+        auth = Credentials(getattr(source.pull, "auth", None))
+        async with httpx.AsyncClient(timeout=30, trust_env=False, auth=auth) as http:
+            desk = Desk(self.writers.settings, self.pool, http)
             while True:
                 try:
-                    records, more = await self._page(http, source)
-                    failures, empty = 0, 0 if records else empty + 1
-                    pause = 0.0 if more and empty < MOST_EMPTY else every
+                    async for _ in self._round(desk, source):
+                        failures = 0
+                    failures, pause = 0, every
                 except Exception as error:
                     failures += 1
                     pause = _pause(error, every, failures)
@@ -91,33 +91,29 @@ class Pulls:
         with suppress(*store.UNREACHED):
             await store.note_error(self.pool, source.id, repr(error)[:500], clock.now())
 
-    async def _page(self, http: httpx.AsyncClient, source: Source) -> tuple[int, bool]:
-        """Fetch one page and hand it in: how many records, and whether there may be more at once."""
-        pull = source.pull
-        assert pull is not None
-        cursor = await store.cursor_of(self.pool, source.id)
-        parameters: dict[str, Any] = {} if cursor is None else {pull.cursor_parameter: cursor}
-        if pull.page_size_parameter:
-            parameters[pull.page_size_parameter] = pull.page_size
-        answer = await _answer(http, pull.url, parameters)
-        records = answers.list_at(answer, pull.records)
+    async def _round(self, desk: Desk, source: Source) -> AsyncIterator[None]:
+        """Hand in what the connector gives, and keep where the pull stands; something per page."""
+        assert source.pull is not None
+        kind = source.pull.kind
+        standing = Standing.of(*await store.standing(self.pool, source.id, kind))
+        async with aclosing(CONNECTORS[kind](desk, source, standing)) as pages:
+            async for page in pages:
+                statuses = await self._accept(source, standing.unknown(page))
+                late = standing.settle(page, statuses, ids=source.event_id is not None)
+                telemetry.LATE_ROWS.labels(source.id).inc(late)
+                await self._keep(source, kind, standing)
+                yield
+        await self._keep(source, kind, standing)
+
+    async def _accept(self, source: Source, records: list[bytes]) -> list[str]:
+        """What became of each record."""
         writer = self.writers.get(source.id)
-        await writer.submit(Submission(writer.validator.texts(records), unattended=True))
-        last = records[-1] if records else None
-        following = answers.text_at(answer if pull.cursor_of == "answer" else last, pull.cursor_field)
-        await store.set_cursor(self.pool, source.id, following or cursor, clock.now())
-        return len(records), following is not None and following != cursor
+        submission = Submission(writer.validator.texts(records), unattended=True)
+        await writer.submit(submission)
+        return [result["status"] for result in submission.results]
 
-
-async def _answer(http: httpx.AsyncClient, url: str, parameters: Mapping[str, Any]) -> bytes:
-    body = bytearray()
-    async with http.stream("GET", url, params=parameters) as response:
-        response.raise_for_status()
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > MOST_BYTES:
-                raise Unreadable(f"the answer has more than {MOST_BYTES:,} bytes: ask for smaller pages")
-    return bytes(body)
+    async def _keep(self, source: Source, kind: str, standing: Standing) -> None:
+        await store.set_standing(self.pool, source.id, kind, standing.cursor, standing.state(), clock.now())
 
 
 def _pause(error: Exception, every: float, failures: int) -> float:

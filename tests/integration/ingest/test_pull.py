@@ -4,7 +4,9 @@ import json
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 from tests.mesh import Mesh, until
@@ -72,3 +74,66 @@ def test_every_event_of_a_difficult_endpoint_lands_once(mesh: Mesh) -> None:
         assert state["cursor"] == "57"
         letters = "SELECT count(*) FROM read.dead_letters WHERE source = 'polled'"
         assert until(lambda: mesh.query(letters)[0][0] >= 1), "nobody is there to refuse it to"
+
+
+@contextmanager
+def growing(rows: list[dict[str, str]]) -> Generator[str]:
+    """Gives the rows from a time on, twenty at most."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            start = parse_qs(urlparse(self.path).query).get("from", [""])[0]
+            found = sorted((row for row in rows if row["at"] >= start), key=lambda row: row["at"])
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(found[:20]).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/rows"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_what_is_committed_behind_the_cursor_is_found_counted_and_shown(mesh: Mesh) -> None:
+    begin = datetime.now(UTC) - timedelta(minutes=20)  # noqa: TID251 - as the endpoint's clock
+
+    def row(number: int) -> dict[str, str]:
+        at = begin + timedelta(seconds=number)
+        return {"id": f"o{number}", "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+
+    rows = [row(number) for number in range(0, 100, 2)]
+    with growing(rows) as url:
+        mesh.define(
+            {
+                "kind": "source", "id": "overlapped", "title": "Overlapped", "owner": "fleet", "event_id": "id",
+                "event_time": "at", "key": ["id"], "partitions": 1,
+                "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}],
+                "pull": {
+                    "url": url, "every": "1s", "cursor_parameter": "from", "cursor_field": "at",
+                    "cursor_of": "record", "overlap": {"cap": "10m"},
+                },
+            }
+        )  # fmt: skip
+        count = "SELECT count(*), count(DISTINCT event_id) FROM read.events WHERE source = 'overlapped'"
+        assert until(lambda: mesh.query(count) == [(50, 50)])
+        rows += [row(number) for number in range(1, 99, 2)]
+        assert until(lambda: mesh.query(count) == [(99, 99)])
+
+        def state() -> dict[str, Any]:
+            return mesh.service("ingest").get("/v1/sources/overlapped").json()["pull"]
+
+        assert until(lambda: state()["overlap"]["late"] == 49)
+        assert state()["cursor"] == rows[49]["at"]
+        assert state()["overlap"]["longest"] == 97_000_000
+        assert (
+            'sextant_pull_late_rows_total{source="overlapped"} 49.0'
+            in mesh.service("ingest").get("/metrics").text
+        )

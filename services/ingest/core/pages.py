@@ -1,0 +1,135 @@
+"""What a connector gives and what is kept of a pull between its rounds. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from libs.common.catalog.pulls import Overlapping
+from services.ingest.core.answers import Unreadable
+from services.ingest.core.overlap import Limits, Overlap, Round
+
+KNOWN = 1_000
+"""Records of the overlap that are remembered by a pull itself: those that the dedup window does not know."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+
+
+@dataclass
+class Page:
+    """Some records. What a connector does after it gave them, it does after they were accepted."""
+
+    records: Sequence[bytes]
+    cursor: str | None = None
+    """Where the next page begins; None: where this one began."""
+    values: Sequence[int | None] | None = None
+    """Of an overlapping pull: each record's cursor."""
+    ordered: bool = True
+    """Whether what follows lies at or behind the last of `values`: then the cursor moves with each page, else with the
+    round's last."""
+    last: bool = True
+
+
+@dataclass
+class Standing:
+    """Where a pull stands."""
+
+    cursor: str | None = None
+    etag: tuple[str, str] | None = None
+    """What was asked, and the entity tag of the answer."""
+    overlap: Overlap | None = None
+    known: dict[str, None] = field(default_factory=dict)
+    """Digests of records that are read again and that the dedup window does not know."""
+    round: Round | None = None
+
+    @classmethod
+    def of(cls, cursor: str | None, state: dict[str, Any] | None) -> "Standing":
+        state = state or {}
+        overlap, etag = state.get("overlap"), state.get("etag")
+        return cls(
+            cursor,
+            (etag[0], etag[1]) if etag else None,
+            msgspec.convert(overlap, Overlap, strict=False) if overlap else None,
+            dict.fromkeys(state.get("known", ())),
+        )
+
+    def state(self) -> dict[str, Any] | None:
+        """What is stored beside the cursor."""
+        kept = {
+            "etag": self.etag,
+            "overlap": msgspec.to_builtins(self.overlap, str_keys=True) if self.overlap else None,
+            "known": list(self.known),
+        }
+        return {name: value for name, value in kept.items() if value} or None
+
+    def begin(self, overlap: Overlapping, *, times: bool, now: datetime) -> Round:
+        """A round of an overlapping pull."""
+        limits = limits_of(overlap, times=times)
+        before = self.overlap or Overlap(width=limits.cap)
+        self.round = Round(limits, before, micros(now) if times else None)
+        return self.round
+
+    def unknown(self, page: Page) -> list[bytes]:
+        """The records of a page that need be handed in; of an overlapping pull each one once."""
+        if page.values is None:
+            return list(page.records)
+        return [record for record in dict.fromkeys(page.records) if digest(record) not in self.known]
+
+    def settle(self, page: Page, statuses: Sequence[str], *, ids: bool) -> int:
+        """After `unknown(page)` was handed in with these outcomes: moves the cursor; how many rows were late.
+
+        Without `ids` there is no dedup window: records are known by their bytes, and none is called late.
+        """
+        if page.values is None or self.round is None:
+            self.cursor = page.cursor or self.cursor
+            return 0
+        outcomes: dict[str, str] = {}
+        for record, status in zip(self.unknown(page), statuses, strict=True):
+            outcomes.setdefault(digest(record), status)
+        fresh = [outcomes.get(digest(record)) for record in page.records]
+        before = len(self.round.found)
+        self.round.take(page.values, [ids and status == "published" for status in fresh])
+        for key, status in outcomes.items():
+            if status == "dead_lettered" or not ids:
+                self.known[key] = None
+        while len(self.known) > KNOWN:
+            del self.known[next(iter(self.known))]
+        if page.last:
+            self.overlap = self.round.done()
+        elif page.ordered:
+            self.overlap = self.round.so_far()
+        if self.overlap is not None and self.overlap.high is not None:
+            self.cursor = text_of(self.overlap.high, times=self.round.now is not None)
+        return len(self.round.found) - before
+
+
+def digest(record: bytes) -> str:
+    return blake2b(record, digest_size=8).hexdigest()
+
+
+def micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def text_of(value: int, *, times: bool) -> str:
+    """A cursor as it is asked with and shown: RFC 3339 to the millisecond, rounded down, or the number."""
+    if not times:
+        return str(value)
+    moment = _EPOCH + timedelta(milliseconds=max(_FIRST, value // 1000))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def limits_of(overlap: Overlapping, *, times: bool) -> Limits:
+    """Unreadable if the overlap is given in another unit than the cursor has."""
+    sizes = []
+    for name in ("floor", "cap"):
+        size = getattr(overlap, name)
+        if isinstance(size, timedelta) != times and size != 0:
+            unit = "a time: give a duration, such as 1h" if times else "a number: give a number"
+            raise Unreadable(f"overlap.{name} is {size}, and the cursor is {unit}")
+        sizes.append(size // _MICROSECOND if isinstance(size, timedelta) else size)
+    return Limits(sizes[0], sizes[1], overlap.safety // _MICROSECOND)

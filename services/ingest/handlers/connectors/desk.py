@@ -1,0 +1,21 @@
+"""What a connector works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+import httpx
+
+from libs.common import clock
+from services.ingest.settings import Settings
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Of one pull."""
+
+    settings: Settings
+    pool: asyncpg.Pool
+    http: httpx.AsyncClient
+    now: Callable[[], datetime] = clock.now
