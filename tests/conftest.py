@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Generator
+from urllib.parse import urlparse
 
 import pytest
 
@@ -42,7 +43,8 @@ def database(servers: dict[str, str], namespace: str) -> Generator[str]:
 
 @pytest.fixture(scope="session")
 def mesh(servers: dict[str, str]) -> Generator[Mesh]:
-    """The seven services, with the demonstration's workspace in force."""
+    """The seven services, with the demonstration's workspace in force, and the secrets that tests of pulls name."""
+    os.environ["SEXTANT_SECRET_TESTS_DATABASE"] = urlparse(servers["SEXTANT_DATABASE"]).password or ""
     with running_mesh(servers, "mesh") as mesh:
         yield mesh
 

@@ -1,6 +1,7 @@
 """What ingest is told by its environment."""
 
 import os
+from pathlib import Path
 
 from pydantic import Field, SecretStr
 
@@ -36,3 +37,5 @@ class Settings(ServiceSettings):
     """`SEXTANT_SECRET_<NAME>`, by name."""
     receipt_secret: SecretStr = Field(min_length=16)
     """What receipts are signed with: whoever has it can make them."""
+    files: Path | None = None
+    """The folder below which pulls may read files; without one they read none."""

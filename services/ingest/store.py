@@ -1,10 +1,23 @@
 """The SQL of ingest: pull cursors and what was driven again."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far a file was taken."""
+
+    tag: str = ""
+    taken: int = 0
+    head: str = ""
+    records: int = 0
+    done: bool = False
+
 
 UNREACHED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 """What is raised while the database is away."""
@@ -47,6 +60,24 @@ async def pull_state(pool: asyncpg.Pool, source: str) -> asyncpg.Record | None:
         "SELECT kind, cursor, polled_at, error, state -> 'overlap' AS overlap FROM ingest.cursors WHERE source = $1",
         source,
     )
+
+
+async def seen_files(pool: asyncpg.Pool, source: str) -> dict[str, Seen]:
+    """By path."""
+    rows = await pool.fetch(
+        "SELECT path, tag, taken, head, records, done FROM ingest.files WHERE source = $1", source
+    )
+    return {row["path"]: Seen(*(row[name] for name in Seen.__dataclass_fields__)) for row in rows}
+
+
+async def note_file(pool: asyncpg.Pool, source: str, path: str, seen: Seen, now: datetime) -> None:
+    """After the records up to there were accepted."""
+    await pool.execute(
+        "INSERT INTO ingest.files (source, path, tag, taken, head, records, done, seen_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (source, path) DO UPDATE"
+        " SET tag = $3, taken = $4, head = $5, records = $6, done = $7, seen_at = $8",
+        source, path, seen.tag, seen.taken, seen.head, seen.records, seen.done, now,
+    )  # fmt: skip
 
 
 async def redriven(pool: asyncpg.Pool, letters: Sequence[str]) -> set[str]:

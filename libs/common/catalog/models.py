@@ -10,7 +10,15 @@ from pydantic import Field, TypeAdapter
 from libs.common.catalog.definition import Classification, Definition, FieldType, Identifier, Named
 from libs.common.catalog.kpis import Kpi, SeasonalLimit, SignalRule, ThresholdLimit, Window
 from libs.common.catalog.policies import MaskRule, Permission, Policy, RetentionRule, RoleRule, Transform
-from libs.common.catalog.pulls import HttpPull
+from libs.common.catalog.pulls import (
+    FilesPull,
+    HttpPull,
+    KafkaPull,
+    OutboxPull,
+    SqlPull,
+    SsePull,
+    WebSocketPull,
+)
 from libs.common.catalog.rules import (
     Check,
     IncidentRule,
@@ -40,16 +48,19 @@ __all__ = [
     "Definition",
     "EscalationStep",
     "FieldType",
+    "FilesPull",
     "Freshness",
     "HttpPull",
     "Identifier",
     "IncidentRule",
+    "KafkaPull",
     "KeyResult",
     "Kpi",
     "MaskRule",
     "Named",
     "NotNullCheck",
     "Objective",
+    "OutboxPull",
     "PatternCheck",
     "Permission",
     "Playbook",
@@ -66,11 +77,14 @@ __all__ = [
     "SignalRule",
     "Source",
     "SourceField",
+    "SqlPull",
+    "SsePull",
     "Team",
     "ThresholdLimit",
     "Transform",
     "Watermark",
     "Webhook",
+    "WebSocketPull",
     "Window",
 ]
 

@@ -83,8 +83,155 @@ class HttpPull(Definition):
         return self
 
 
+Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Table = Annotated[
+    str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$", examples=["crew.shifts"])
+]
+
+
+class _Postgres(Definition):
+    """Where the rows are."""
+
+    address: str = Field(examples=["postgresql://reader@crew-db:5432/crew"])
+    """Without the password."""
+    password: SecretName | None = None
+    """The name of the secret that is the password."""
+
+
+class SqlPull(_Postgres):
+    """Poll a table or a query of PostgreSQL by an ordered column, with an overlap for what is committed late.
+
+    The columns that have the names of the source's fields are taken.
+    """
+
+    kind: Literal["sql"] = "sql"
+    every: Duration = timedelta(seconds=30)
+    table: Table | None = None
+    query: str | None = None
+    """One SELECT, without ORDER BY and LIMIT."""
+    cursor: Column
+    """A column of times or whole numbers that only grow, and that is never null."""
+    tie_breaker: Column
+    """A column that tells rows with the same cursor apart."""
+    overlap: Overlapping
+    page_size: int = Field(default=1_000, ge=1, le=50_000)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "SqlPull":
+        if (self.table is None) == (self.query is None):
+            raise ValueError("give exactly one of table and query")
+        return self
+
+
+class OutboxPull(_Postgres):
+    """A transactional outbox in PostgreSQL: rows are read in the order of their ids, once no older transaction is open,
+    and deleted or marked after they were accepted."""
+
+    kind: Literal["outbox"] = "outbox"
+    every: Duration = timedelta(seconds=1)
+    table: Table
+    id: Column = "id"
+    payload: Column = "payload"
+    """json, jsonb, text or bytea: one JSON object, the record."""
+    mark: Column | None = None
+    """A nullable timestamp that is set when the row was accepted; without one the row is deleted."""
+    page_size: int = Field(default=1_000, ge=1, le=50_000)
+
+
+class FilesPull(Definition):
+    """Files in a folder or in a bucket of S3: CSV with a header, NDJSON or Parquet; text also as .gz or .zst.
+
+    Each is taken once; one that grew is read on from its former end, one that was written anew from its beginning.
+    """
+
+    kind: Literal["files"] = "files"
+    place: str = Field(examples=["crew/in", "s3://bucket/prefix/"])
+    """A folder below SEXTANT_FILES of ingest, or a bucket and a prefix."""
+    pattern: str = "*"
+    """Of the path within the place; `*` matches `/` too."""
+    format: Literal["csv", "ndjson", "parquet"] | None = None
+    """Said by the name (.csv, .ndjson, .jsonl, .parquet) where it is not given."""
+    every: Duration = timedelta(seconds=30)
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    quiet: Duration = timedelta(seconds=10)
+    """A last line without an end is taken once a file has not changed for so long."""
+    page_size: int = Field(default=5_000, ge=1, le=50_000)
+    endpoint: str | None = None
+    """Of another S3 than Amazon's."""
+    region: str = "us-east-1"
+    access_key: str | None = None
+    """With `secret`; without both ingest's own role counts."""
+    secret: SecretName | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> "FilesPull":
+        if (self.access_key is None) != (self.secret is None):
+            raise ValueError("access_key and secret go together: give both or neither")
+        return self
+
+
+class SsePull(Definition):
+    """Server-sent events whose data is a JSON object; resumed by Last-Event-ID."""
+
+    kind: Literal["sse"] = "sse"
+    url: str
+    event: str | None = None
+    """Only events of this type."""
+    every: Duration = timedelta(seconds=5)
+    """Pause before connecting again."""
+    silence: Duration = timedelta(minutes=5)
+    """A connection on which nothing comes for so long is made anew."""
+    auth: Authentication | None = None
+
+
+class WebSocketPull(Definition):
+    """A WebSocket whose messages are JSON objects."""
+
+    kind: Literal["websocket"] = "websocket"
+    url: str = Field(examples=["wss://feed.example/ships"])
+    say: tuple[str, ...] = ()
+    """Sent after connecting; `{cursor}` in it is where the pull stands."""
+    cursor_parameter: str | None = None
+    """Query parameter that carries the cursor."""
+    cursor_field: str | None = None
+    """Dotted path in a message. Without one, what is sent while there is no connection is not asked for."""
+    every: Duration = timedelta(seconds=5)
+    """Pause before connecting again."""
+    silence: Duration = timedelta(minutes=5)
+    """A connection on which nothing comes for so long is made anew."""
+    auth: Annotated[HeaderKey | BearerToken, Field(discriminator="kind")] | None = None
+
+
+class KafkaPull(Definition):
+    """A topic of another Kafka cluster whose values are JSON objects."""
+
+    kind: Literal["kafka"] = "kafka"
+    servers: str = Field(examples=["broker-1:9092,broker-2:9092"])
+    topic: str
+    start: Literal["earliest", "latest"] = "earliest"
+    """Where the first round begins."""
+    every: Duration = timedelta(seconds=5)
+    """Pause before connecting again."""
+    page_size: int = Field(default=1_000, ge=1, le=50_000)
+    tls: bool = False
+    user: str | None = None
+    password: SecretName | None = None
+    """The name of the secret that is the password."""
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+
+    @model_validator(mode="after")
+    def _together(self) -> "KafkaPull":
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password go together: give both or neither")
+        return self
+
+
 def _named(value: Any) -> Any:
     return {"kind": "http", **value} if isinstance(value, dict) else value
 
 
-Pull = Annotated[HttpPull, BeforeValidator(_named)]
+Pull = Annotated[
+    HttpPull | SqlPull | OutboxPull | FilesPull | SsePull | WebSocketPull | KafkaPull,
+    Field(discriminator="kind"),
+    BeforeValidator(_named),
+]

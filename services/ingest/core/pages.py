@@ -75,9 +75,13 @@ class Standing:
 
     def unknown(self, page: Page) -> list[bytes]:
         """The records of a page that need be handed in; of an overlapping pull each one once."""
-        if page.values is None:
-            return list(page.records)
-        return [record for record in dict.fromkeys(page.records) if digest(record) not in self.known]
+        return list(page.records) if page.values is None else list(self._unknown(page).values())
+
+    def _unknown(self, page: Page) -> dict[str, bytes]:
+        """By digest: the same bytes with another cursor are another version, which may be an old one come back."""
+        assert page.values is not None
+        found = {digest(*each): each[0] for each in zip(page.records, page.values, strict=True)}
+        return {key: record for key, record in found.items() if key not in self.known}
 
     def settle(self, page: Page, statuses: Sequence[str], *, ids: bool) -> int:
         """After `unknown(page)` was handed in with these outcomes: moves the cursor; how many rows were late.
@@ -87,12 +91,13 @@ class Standing:
         if page.values is None or self.round is None:
             self.cursor = page.cursor or self.cursor
             return 0
-        outcomes: dict[str, str] = {}
-        for record, status in zip(self.unknown(page), statuses, strict=True):
-            outcomes.setdefault(digest(record), status)
-        fresh = [outcomes.get(digest(record)) for record in page.records]
+        outcomes = dict(zip(self._unknown(page), statuses, strict=True))
+        fresh = {key for key, status in outcomes.items() if ids and status == "published"}
         before = len(self.round.found)
-        self.round.take(page.values, [ids and status == "published" for status in fresh])
+        for record, value in zip(page.records, page.values, strict=True):
+            key = digest(record, value)
+            self.round.take([value], [key in fresh])
+            fresh.discard(key)
         for key, status in outcomes.items():
             if status == "dead_lettered" or not ids:
                 self.known[key] = None
@@ -107,8 +112,8 @@ class Standing:
         return len(self.round.found) - before
 
 
-def digest(record: bytes) -> str:
-    return blake2b(record, digest_size=8).hexdigest()
+def digest(record: bytes, value: int | None) -> str:
+    return blake2b(record + str(value).encode(), digest_size=8).hexdigest()
 
 
 def micros(moment: datetime) -> int:

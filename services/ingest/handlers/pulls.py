@@ -72,7 +72,7 @@ class Pulls:
         every, failures = source.pull.every.total_seconds(), 0
         auth = Credentials(getattr(source.pull, "auth", None))
         async with httpx.AsyncClient(timeout=30, trust_env=False, auth=auth) as http:
-            desk = Desk(self.writers.settings, self.pool, http)
+            desk = Desk(settings=self.writers.settings, pool=self.pool, http=http)
             while True:
                 try:
                     async for _ in self._round(desk, source):

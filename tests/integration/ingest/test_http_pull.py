@@ -38,7 +38,7 @@ def endpoint(answer: Callable[[str, Mapping[str, str], bytes], Answer]) -> Gener
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             found.asked.append((self.path, dict(self.headers)))
-            status, headers, content = answer(self.path, self.headers, body)
+            status, headers, content = answer(self.path, dict(self.headers), body)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -78,7 +78,7 @@ async def round_of(definition: Source, standing: Standing) -> list[Any]:
     auth = Credentials(getattr(definition.pull, "auth", None))
     async with httpx.AsyncClient(trust_env=False, auth=auth) as opened:
         pages: AsyncIterator[Page] = http(
-            Desk(cast(Any, None), cast(Any, None), opened), definition, standing
+            Desk(settings=cast(Any, None), pool=cast(Any, None), http=opened), definition, standing
         )
         async for page in pages:
             records += [json.loads(record) for record in page.records]
@@ -163,7 +163,7 @@ async def test_a_token_is_kept_and_fetched_anew_once_it_is_refused(monkeypatch: 
         definition = source(url=f"{found.url}/list", auth=auth)
         credentials = Credentials(cast(Any, definition.pull).auth)
         async with httpx.AsyncClient(trust_env=False, auth=credentials) as client:
-            desk = Desk(cast(Any, None), cast(Any, None), client)
+            desk = Desk(settings=cast(Any, None), pool=cast(Any, None), http=client)
             for _ in range(3):
                 assert [page.records async for page in http(desk, definition, Standing())] == [[]]
             assert issued == 1

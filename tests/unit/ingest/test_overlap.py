@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.catalog import Source
+from libs.common.catalog.pulls import Overlapping
 from services.ingest.core import overlap
 from services.ingest.core.answers import Unreadable
 from services.ingest.core.overlap import Limits, Overlap, Round
-from services.ingest.core.pages import Standing, text_of
+from services.ingest.core.pages import Page, Standing, text_of
 from services.ingest.core.window import Window
 from services.ingest.handlers.connectors.desk import Desk
 from services.ingest.handlers.connectors.http import http
@@ -163,7 +164,7 @@ async def _everything(world: World, end: float) -> None:
     source, stored = source_of(times=world.times), json.dumps([None, None])
     quiet = 0
     async with httpx.AsyncClient(transport=httpx.MockTransport(world.answer)) as client:
-        desk = Desk(cast(Any, None), cast(Any, None), client, world.clock)
+        desk = Desk(settings=cast(Any, None), pool=cast(Any, None), http=client, now=world.clock)
         while quiet < 8:
             if world.now > end:
                 world.faults, quiet = False, quiet + 1
@@ -195,6 +196,17 @@ def test_of_numbers_everything_within_the_cap_is_ingested_once(
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         everything_once(World(rows, False, links, Random(seed)), monkeypatch)
+
+
+def test_a_row_of_a_reference_that_is_as_it_was_before_the_last_is_published_again() -> None:
+    standing, limits = Standing(), Overlapping(cap=10)
+    published: list[bytes] = []
+    for rows in ([(b"A", 1)], [(b"A", 1), (b"B", 2)], [(b"B", 2), (b"A", 3)], [(b"A", 3)]):
+        standing.begin(limits, times=False, now=BEGIN)
+        page = Page([record for record, _ in rows], values=[value for _, value in rows])
+        published += standing.unknown(page)
+        standing.settle(page, ["published"] * len(standing.unknown(page)), ids=False)
+    assert published == [b"A", b"B", b"A"]
 
 
 def run(lateness: list[int], state: Overlap | None = None) -> Overlap:

@@ -11,11 +11,13 @@ from libs.common import clock
 from services.ingest.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Desk:
     """Of one pull."""
 
     settings: Settings
     pool: asyncpg.Pool
     http: httpx.AsyncClient
+    trying: bool = False
+    """Only looks: what is kept of a pull is neither read nor written."""
     now: Callable[[], datetime] = clock.now

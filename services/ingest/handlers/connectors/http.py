@@ -1,7 +1,8 @@
 """HTTP polling: by a cursor that the answer gives, or that is a field of the records, with an overlap or without."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -20,13 +21,13 @@ MOST_EMPTY = 100
 """Pages without a record that are followed at once; then it is the next round's turn."""
 
 
-def http(desk: Desk, source: Source, standing: Standing) -> AsyncIterator[Page]:
+def http(desk: Desk, source: Source, standing: Standing) -> AsyncGenerator[Page]:
     pull = source.pull
     assert isinstance(pull, HttpPull)
     return _overlapping(desk, source, pull, standing) if pull.overlap else _plain(desk, pull, standing)
 
 
-async def _plain(desk: Desk, pull: HttpPull, standing: Standing) -> AsyncIterator[Page]:
+async def _plain(desk: Desk, pull: HttpPull, standing: Standing) -> AsyncGenerator[Page]:
     """By the cursor or by links. With links the cursor is one of the whole list: it is kept with its last page."""
     cursor, link, empty = standing.cursor, None, 0
     while empty < MOST_EMPTY:
@@ -44,11 +45,13 @@ async def _plain(desk: Desk, pull: HttpPull, standing: Standing) -> AsyncIterato
         cursor, link, empty = after or cursor, answer.link, 0 if records else empty + 1
 
 
-async def _overlapping(desk: Desk, source: Source, pull: HttpPull, standing: Standing) -> AsyncIterator[Page]:
+async def _overlapping(
+    desk: Desk, source: Source, pull: HttpPull, standing: Standing
+) -> AsyncGenerator[Page]:
     """From before the cursor to the end."""
     assert pull.overlap is not None
     assert pull.cursor_field is not None
-    times = source.field_types.get(pull.cursor_field) == "timestamp"
+    times = isinstance(pull.overlap.cap, timedelta)
     round = standing.begin(pull.overlap, times=times, now=desk.now())
     since, link, step = round.since, None, 1_000 if times else 1
     while True:
