@@ -15,6 +15,7 @@ from rich.table import Table
 
 from libs.cli.backfill import backfill, backfills
 from libs.cli.server import Server, Unreachable, Url, fail, local
+from libs.cli.source import source as sources
 from libs.common.catalog.catalog import Catalog
 from libs.common.catalog.check import changes, check
 from libs.common.catalog.cost import costs
@@ -24,6 +25,7 @@ from libs.common.catalog.workspace import Workspace, findings_text, load
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 audit = typer.Typer(help="The audit chain.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
+app.add_typer(sources, name="source")
 app.command()(backfill)
 app.command()(backfills)
 out = Console(highlight=False, soft_wrap=True)

@@ -22,6 +22,7 @@ from services.ingest.handlers.batch import Submission
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import redrive
 from services.ingest.handlers.schemas import Schemas
+from services.ingest.handlers.tries import attempt
 from services.ingest.handlers.writers import Writer, Writers
 
 ACCEPTED = (
@@ -64,6 +65,14 @@ class Redrive(BaseModel):
     """Only those whose reason holds this text."""
     dry_run: bool = False
     limit: int = Field(default=10_000, ge=1, le=100_000)
+
+
+class Try(BaseModel):
+    """A pull, with a definition around it or without."""
+
+    model_config = ConfigDict(extra="forbid")
+    definition: dict[str, Any]
+    limit: int = Field(default=100, ge=1, le=1_000)
 
 
 def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool) -> APIRouter:
@@ -114,6 +123,11 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
         secret = writers.settings.receipt_secret.get_secret_value().encode()
         why = receipts.fault(secret, receipt.model_dump(mode="json"))
         return {"valid": why is None, "reason": why, "id": receipt.id, "source": receipt.source}
+
+    @router.post("/pulls/try")
+    async def try_pull(order: Try) -> dict[str, Any]:
+        """Fetch a sample of a pull, draft a definition for it, and say what would be refused. Nothing is kept."""
+        return await attempt(writers.settings, pool, order.definition, order.limit)
 
     @router.post("/dead-letters/redrive")
     async def drive(order: Redrive) -> dict[str, Any]:

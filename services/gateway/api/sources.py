@@ -1,6 +1,7 @@
 """Sources: their contracts, health and books; and the door for their events."""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -11,6 +12,7 @@ from services.gateway.api.commands import forward, stream_through, written
 from services.gateway.api.models.signals import Outcome
 from services.gateway.api.models.sources import (
     Books,
+    Cadence,
     DeadLetterItem,
     DeadLetterPage,
     FieldShown,
@@ -23,10 +25,12 @@ from services.gateway.api.models.sources import (
     SourceDetail,
     SourceList,
     SourceSummary,
+    TryBody,
     WatermarkBody,
 )
 from services.gateway.api.paging import PageToken, SmallLimit, cut
 from services.gateway.api.problems import RESPONSES, Refused
+from services.gateway.core.cadence import measured
 from services.gateway.core.deadletters import show_dead_letter
 from services.gateway.store import sources as rows
 
@@ -119,6 +123,36 @@ async def get_source(source: str, asker: SignedIn) -> SourceDetail:
 def _source_of(asker: Asker, kpi: str) -> str | None:
     definition = asker.desk.catalog.kpi(kpi)
     return definition.source if definition else None
+
+
+@router.get("/sources/{source}/cadence")
+async def get_cadence(source: str, asker: SignedIn) -> Cadence:
+    """How the source's latest events came, and whether it should be pushed or pulled, how often and how fast it is."""
+    asker.require("read")
+    definition = asker.source(source)
+    arrivals = await rows.arrivals(asker.desk.pool, source)
+    answer = Cadence(
+        source=source,
+        pulled=definition.pull is not None,
+        as_of=asker.desk.now(),
+        **asdict(measured(arrivals)),
+    )
+    return await asker.answer(answer, "read cadence", f"sources/{source}")
+
+
+@router.post("/sources/try", response_model=Outcome)
+async def try_source(
+    body: TryBody, request: Request, asker: SignedIn, key: IdempotencyKey = None
+) -> Response:
+    """Fetch a sample of a pull: what it brings, a draft of a definition, and what would be refused. Nothing is kept.
+    (permission: configure)"""
+
+    async def run() -> dict[str, Any]:
+        return await forward(asker, "ingest", "/v1/pulls/try", body.model_dump())
+
+    return await written(
+        asker, request, key, ("configure",), action="try a pull", resource="sources/try", run=run,
+    )  # fmt: skip
 
 
 _EVENTS_BODY: dict[str, Any] = {

@@ -93,3 +93,19 @@ async def dead_letters(
         source, stage, recorded, after[1] if after else None, limit,
     )  # fmt: skip
     return rows
+
+
+ARRIVALS = 5_000
+"""Events that a cadence is measured on."""
+
+
+async def arrivals(pool: asyncpg.Pool, source: str) -> list[tuple[datetime, datetime]]:
+    """(event time, arrival) of the latest events."""
+    found = await pool.fetch(
+        """
+        select event_time, ingested_at from read.events
+         where source = $1 order by event_time desc limit $2
+        """,
+        source, ARRIVALS,
+    )  # fmt: skip
+    return [(row["event_time"], row["ingested_at"]) for row in found]

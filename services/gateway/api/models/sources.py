@@ -281,6 +281,53 @@ class DeadLetterPage(Paged):
     )  # fmt: skip
 
 
+class TryBody(Answer):
+    """A definition of a source with `pull`; without `fields` one is drafted."""
+
+    definition: dict[str, Any]
+    limit: int = Field(default=100, ge=1, le=1_000)
+    """Records of the sample, at most."""
+
+    model_config = example(
+        definition={"pull": {"url": "http://crew.example/shifts", "records": "items"}}, limit=100
+    )
+
+
+class Cadence(Answer):
+    """How a source's events come, measured on its latest ones, and what follows for how it should be connected."""
+
+    source: str
+    events: int
+    """Looked at."""
+    deliveries: int
+    """Groups of events that arrived within a second."""
+    span_seconds: float
+    """Between the first and the last arrival."""
+    delivery_gap_p50: float | None
+    """Seconds between deliveries; null with fewer than three of them."""
+    delivery_gap_p95: float | None
+    delay_p50: float | None
+    """Seconds between an event's time and its arrival; null without events."""
+    delay_p95: float | None
+    pulled: bool
+    """Whether it is pulled now."""
+    connect: Literal["push", "pull", "undecided"]
+    every_seconds: int | None
+    """Of a pull: how often to ask."""
+    latency: Literal["seconds", "minutes", "hours", "days", "undecided"]
+    """How old values made of it are, for the most part, when they can be shown."""
+    why: str
+    as_of: datetime
+
+    model_config = example(
+        source="weather", events=2000, deliveries=40, span_seconds=140400.0, delivery_gap_p50=3600.0,
+        delivery_gap_p95=3660.0, delay_p50=310.0, delay_p95=940.0, pulled=False, connect="pull",
+        every_seconds=1800, latency="minutes",
+        why="it comes in lots of 50, one in 3,600 s: asking every 1,800 s misses none by more than half a gap",
+        as_of="2026-11-24T10:00:02Z",
+    )  # fmt: skip
+
+
 class RedriveBody(Answer):
     """Which dead letters of a source to send again."""
 

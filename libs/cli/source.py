@@ -1,0 +1,109 @@
+"""`sextant source`: try a pull before it is put in force, and learn how a source is best connected."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from libs.cli.server import Server, Unreachable, Url, fail
+from libs.common.catalog.workspace import plain
+
+source = typer.Typer(help="Sources: try a pull, and how one is best connected.", no_args_is_help=True)
+out = Console(highlight=False, soft_wrap=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
+MOST_SHOWN = 20
+"""Refused records."""
+
+
+@source.command("try")
+def try_(
+    file: Annotated[
+        Path, typer.Argument(help="A source's YAML; `pull` is enough.", exists=True, dir_okay=False)
+    ],
+    server: Url,
+    limit: Annotated[int, typer.Option(help="Records of the sample, at most.", min=1, max=1000)] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a sample of a pull, draft a definition, and show what would be refused. Nothing is kept. Exit code 1 if
+    any record would be.
+
+    Example: sextant source try catalog/sources/shifts.yaml
+    """
+    try:
+        tree = plain(YAML(typ="rt").load(file.read_text(encoding="utf-8")))
+    except (MarkedYAMLError, UnicodeDecodeError) as error:
+        raise fail(f"{file}: {error}") from error
+    if not isinstance(tree, dict) or not isinstance(tree.get("pull"), dict):
+        raise fail(f"{file}: a source to try is a mapping with `pull`")
+    try:
+        with Server(server) as gateway:
+            found = gateway.post("/v1/sources/try", {"definition": tree, "limit": limit})["result"]
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show(found, drafted="fields" not in tree)
+    if found["rejected"] or found["problem"]:
+        raise typer.Exit(1)
+
+
+def show(found: dict[str, Any], *, drafted: bool) -> None:
+    out.print(f"{found['records']} records by {found['kind']}")
+    for record in found["sample"]:
+        out.print(f"    {record}", markup=False)
+    if found["records"]:
+        out.print("\na draft of a definition:\n" if drafted else "\nwhat would be drafted from the sample:\n")
+        YAML().dump(found["draft"], sys.stdout)
+    for note in found["notes"]:
+        out.print(f"note: {note}", markup=False)
+    whose = "the draft" if drafted else "the definition"
+    if found["problem"]:
+        out.print(f"\n{whose} is not whole: {found['problem']}", markup=False)
+        return
+    out.print(f"\n{whose} accepts {found['accepted']} of {found['records']} records")
+    for each in found["rejected"][:MOST_SHOWN]:
+        field, value = each["field"] or "the record", each["value"]
+        shown = "" if value is None else f" = {value}"
+        out.print(f"    record {each['index']}, {field}{shown}: {each['reason']}", markup=False)
+    if len(found["rejected"]) > MOST_SHOWN:
+        out.print(f"    and {len(found['rejected']) - MOST_SHOWN} more")
+
+
+@source.command()
+def advise(
+    source: Annotated[str, typer.Argument(help="The source's id.")], server: Url, as_json: AsJson = False
+) -> None:
+    """Whether a source should push or be pulled, how often, and how fast values can be: from how its events came.
+
+    Example: sextant source advise weather
+    """
+    try:
+        with Server(server) as gateway:
+            found = gateway.get(f"/v1/sources/{source}/cadence")
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    if as_json:
+        print(json.dumps(found))
+        return
+    every = f" every {found['every_seconds']:,} s" if found["every_seconds"] else ""
+    out.print(f"{source}: {found['connect']}{every}; values within {found['latency']}")
+    out.print(f"    {found['why']}", markup=False)
+    deliveries = f"{found['events']:,} in {found['deliveries']:,} deliveries"
+    figures = {
+        "events looked at": f"{deliveries} over {found['span_seconds']:,.0f} s",
+        "between deliveries": _range(found["delivery_gap_p50"], found["delivery_gap_p95"]),
+        "from event to arrival": _range(found["delay_p50"], found["delay_p95"]),
+        "now": "pulled" if found["pulled"] else "pushed",
+    }
+    for name, text in figures.items():
+        out.print(f"    {name}: {text}", markup=False)
+
+
+def _range(half: float | None, most: float | None) -> str:
+    return "not known" if half is None or most is None else f"{half:,.1f} s (half), {most:,.1f} s (95 of 100)"
