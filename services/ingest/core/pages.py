@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -12,8 +13,10 @@ from libs.common.catalog.pulls import Overlapping
 from services.ingest.core.answers import Unreadable
 from services.ingest.core.overlap import Limits, Overlap, Round
 
-KNOWN = 1_000
+KNOWN = 200_000
 """Records of the overlap that are remembered by a pull itself: those that the dedup window does not know."""
+STORED = 1_000
+"""The latest of them are known after a restart too."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
@@ -62,7 +65,7 @@ class Standing:
         kept = {
             "etag": self.etag,
             "overlap": msgspec.to_builtins(self.overlap, str_keys=True) if self.overlap else None,
-            "known": list(self.known),
+            "known": list(islice(reversed(self.known), STORED))[::-1],
         }
         return {name: value for name, value in kept.items() if value} or None
 

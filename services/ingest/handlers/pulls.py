@@ -69,13 +69,13 @@ class Pulls:
     async def _pull(self, source: Source) -> None:
         """Until cancelled: whatever goes wrong is told, and tried again."""
         assert source.pull is not None
-        every, failures = source.pull.every.total_seconds(), 0
+        every, failures, known = source.pull.every.total_seconds(), 0, dict[str, None]()
         auth = Credentials(getattr(source.pull, "auth", None))
         async with httpx.AsyncClient(timeout=30, trust_env=False, auth=auth) as http:
             desk = Desk(settings=self.writers.settings, pool=self.pool, http=http)
             while True:
                 try:
-                    async for _ in self._round(desk, source):
+                    async for _ in self._round(desk, source, known):
                         failures = 0
                     failures, pause = 0, every
                 except Exception as error:
@@ -91,11 +91,14 @@ class Pulls:
         with suppress(*store.UNREACHED):
             await store.note_error(self.pool, source.id, repr(error)[:500], clock.now())
 
-    async def _round(self, desk: Desk, source: Source) -> AsyncIterator[None]:
-        """Hand in what the connector gives, and keep where the pull stands; something per page."""
+    async def _round(self, desk: Desk, source: Source, known: dict[str, None]) -> AsyncIterator[None]:
+        """Hand in what the connector gives, and keep where the pull stands; something per page. What is `known` outlives
+        the round."""
         assert source.pull is not None
         kind = source.pull.kind
         standing = Standing.of(*await store.standing(self.pool, source.id, kind))
+        known.update(dict.fromkeys(key for key in standing.known if key not in known))
+        standing.known = known
         async with aclosing(CONNECTORS[kind](desk, source, standing)) as pages:
             async for page in pages:
                 statuses = await self._accept(source, standing.unknown(page))

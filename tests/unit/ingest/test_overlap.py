@@ -209,6 +209,34 @@ def test_a_row_of_a_reference_that_is_as_it_was_before_the_last_is_published_aga
     assert published == [b"A", b"B", b"A"]
 
 
+def test_junk_of_the_overlap_is_set_aside_once_however_much_it_is() -> None:
+    standing, letters = Standing(), 0
+    for _ in range(3):
+        standing.begin(Overlapping(cap=10_000), times=False, now=BEGIN)
+        page = Page([b"junk %d" % number for number in range(5_000)], values=list(range(5_000)))
+        unknown = standing.unknown(page)
+        letters += len(unknown)
+        standing.settle(page, ["dead_lettered"] * len(unknown), ids=True)
+    assert letters == 5_000
+    stored = (standing.state() or {})["known"]
+    assert len(stored) == 1_000
+    assert Standing.of(None, {"known": stored}).unknown(page)[-1] == b"junk 3999"
+
+
+def test_what_is_later_than_the_width_is_found_by_the_next_sweep() -> None:
+    narrow = run([0] * 500)
+    assert narrow.width == 10
+    assert narrow.high is not None
+    committed, limits, state, begins = narrow.high - 9_000, Limits(10, 10_000, 0), narrow, list[int]()
+    while len(begins) < 101 and (not begins or begins[-1] > committed):
+        round = Round(limits, state, None)
+        begins.append(round.since if round.since is not None else 0)
+        round.take([state.high], [False])
+        state = round.done()
+    assert begins[0] == narrow.high - 10, "it is nowhere near the width"
+    assert begins[-1] <= committed, "and the source has nothing new"
+
+
 def run(lateness: list[int], state: Overlap | None = None) -> Overlap:
     """A round each: one row on time, and one that was so late."""
     limits = Limits(10, 10_000, 0)
