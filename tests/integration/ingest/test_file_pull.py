@@ -25,7 +25,7 @@ from services.ingest.handlers.connectors import CONNECTORS, Desk
 from services.ingest.settings import Settings
 from tests.mesh import Mesh, until
 
-_session: Any = get_session  # whose clients have their methods when they are made
+_session = cast(Any, get_session)  # whose clients have their methods when they are made
 HEADER = "id,at,n\n"
 
 

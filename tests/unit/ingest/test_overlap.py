@@ -211,9 +211,9 @@ def test_a_row_of_a_reference_that_is_as_it_was_before_the_last_is_published_aga
 
 def test_junk_of_the_overlap_is_set_aside_once_however_much_it_is() -> None:
     standing, letters = Standing(), 0
+    page = Page([b"junk %d" % number for number in range(5_000)], values=list(range(5_000)))
     for _ in range(3):
         standing.begin(Overlapping(cap=10_000), times=False, now=BEGIN)
-        page = Page([b"junk %d" % number for number in range(5_000)], values=list(range(5_000)))
         unknown = standing.unknown(page)
         letters += len(unknown)
         standing.settle(page, ["dead_lettered"] * len(unknown), ids=True)
