@@ -83,8 +83,8 @@ __all__ = [
     "ThresholdLimit",
     "Transform",
     "Watermark",
-    "Webhook",
     "WebSocketPull",
+    "Webhook",
     "Window",
 ]
 
