@@ -8,7 +8,7 @@ from services.detector.core.engine import Engine
 MIB = 1024 * 1024
 
 
-def excess(engines: Iterable[Engine], limit: int) -> dict[str, str]:
+def excess(engines: Iterable[Engine], limit: float) -> dict[str, str]:
     """KPIs (`id@version`) that must give way, and why: the largest first, until the rest has at most `limit` bytes."""
     sizes = Counter[str]()
     for engine in engines:

@@ -16,6 +16,7 @@ import pytest_asyncio
 from aiobotocore.session import get_session
 from backports import zstd
 from moto.server import ThreadedMotoServer
+from pydantic import SecretStr
 
 from libs.common.catalog import Source
 from libs.common.migrate import migrate
@@ -44,7 +45,9 @@ def source(**pull: Any) -> Source:
 async def desk(database: str, tmp_path: Path) -> AsyncGenerator[Desk]:
     """With ingest's tables, and files below `tmp_path`."""
     migrate(database, "ingest")
-    settings = Settings(kafka="", database=database, redis="", registry="", files=tmp_path)
+    settings = Settings(
+        kafka="", database=database, redis="", registry="", files=tmp_path, receipt_secret=SecretStr("0" * 16)
+    )
     async with asyncpg.create_pool(database, min_size=1, max_size=2) as pool:
         yield Desk(settings=settings, pool=pool, http=cast(Any, None))
 
@@ -134,7 +137,7 @@ async def test_objects_of_a_bucket_are_taken_once_and_one_that_is_longer_now_is_
 ) -> None:
     monkeypatch.setenv("SEXTANT_SECRET_BUCKET", "hidden")
     access: dict[str, Any] = {"aws_access_key_id": "key", "aws_secret_access_key": "hidden"}
-    async with get_session().create_client(
+    async with cast(Any, get_session()).create_client(
         "s3", endpoint_url=s3, region_name="us-east-1", **access
     ) as client:
         await client.create_bucket(Bucket="crew")
@@ -156,7 +159,7 @@ async def test_objects_of_a_bucket_are_taken_once_and_one_that_is_longer_now_is_
 
 async def test_objects_land_once_each_through_the_mesh(mesh: Mesh, s3: str) -> None:
     access: dict[str, Any] = {"aws_access_key_id": "key", "aws_secret_access_key": "any"}
-    async with get_session().create_client(
+    async with cast(Any, get_session()).create_client(
         "s3", endpoint_url=s3, region_name="us-east-1", **access
     ) as client:
         await client.create_bucket(Bucket="mesh")

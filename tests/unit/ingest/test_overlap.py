@@ -49,7 +49,7 @@ class World:
     random: Random
     now: float = 0.0
     faults: bool = True
-    window: Window = field(default_factory=lambda: Window(10_000))
+    window: Window = field(default_factory=lambda: Window(10_000, 1_000))
     published: Counter[str] = field(default_factory=Counter)
     letters: Counter[bytes] = field(default_factory=Counter)
     died: int = 0
@@ -98,10 +98,10 @@ class World:
             if id is None:
                 self.letters[record] += 1
                 statuses.append("dead_lettered")
-            elif id in self.window:
+            elif self.window.find(id, 0):
                 statuses.append("duplicate")
             else:
-                self.window.add(id)
+                self.window.remember([id], "", 0)
                 self.published[id] += 1
                 statuses.append("published")
         return statuses
