@@ -1,8 +1,9 @@
 """Dead letters as an asker sees them: the least known records, shown with the most care."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from libs.common.catalog import Source
 from services.gateway.core.masking import Veil
@@ -58,12 +59,22 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+_DEEPEST = 64
+"""An answer that is nested further cannot be written."""
+
+
 def _parsed(payload: bytes | None) -> Any:
-    """The payload as JSON; None if it is none. A CloudEvent's or list's shape is not looked into."""
+    """The payload as JSON that can be shown; None if it is none. A CloudEvent's or list's shape is not looked into."""
     try:
-        return json.loads(payload or b"")
-    except (ValueError, UnicodeDecodeError):
+        found = msgspec.json.decode(payload or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    return None if _is_deeper(found, _DEEPEST) else found
+
+
+def _is_deeper(value: Any, than: int) -> bool:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(members) and (than == 0 or any(_is_deeper(each, than - 1) for each in members))
 
 
 def _headers(veil: Veil, source: Source | None, headers: Mapping[str, Any]) -> dict[str, Any]:
