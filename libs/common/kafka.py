@@ -6,6 +6,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.producer import sender
 
 from libs.common import fetches, groups
 from libs.common.batches import Record
@@ -18,6 +19,8 @@ Headers = list[tuple[str, bytes]]
 
 fetches.mend()
 groups.mend()
+sender.BACKOFF_OVERRIDE = 0.002
+"""Seconds. The broker refuses a transaction until it has ended the one before, a few milliseconds after it says so."""
 
 
 def producer(settings: ServiceSettings, transactional_id: str | None = None) -> AIOKafkaProducer:
