@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from libs.cli.backfill import backfill, backfills
+from libs.cli.letters import dead_letters
 from libs.cli.server import Server, Unreachable, Url, fail, local
 from libs.cli.source import source as sources
 from libs.common.catalog.catalog import Catalog
@@ -28,6 +29,7 @@ app.add_typer(audit, name="audit")
 app.add_typer(sources, name="source")
 app.command()(backfill)
 app.command()(backfills)
+app.command()(dead_letters)
 out = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 from opentelemetry import propagate, trace
@@ -57,6 +58,7 @@ LOOP_LAG = Histogram(
 )
 
 MAX_LINKS = 16
+CODE_VERSION = version("sextant")
 tracer = trace.get_tracer("sextant")
 
 
@@ -126,6 +128,12 @@ def inject(headers: Iterable[tuple[str, bytes]] = ()) -> Headers:
 def extract(headers: Sequence[tuple[str, bytes]]) -> Any:
     """The context that a record's `traceparent` names."""
     return propagate.extract({name: value.decode("latin-1") for name, value in headers})
+
+
+def trace_of(headers: Sequence[tuple[str, bytes]]) -> str | None:
+    """The id of the trace that a record's `traceparent` names."""
+    span = trace.get_current_span(extract(headers)).get_span_context()
+    return f"{span.trace_id:032x}" if span.is_valid else None
 
 
 @contextmanager

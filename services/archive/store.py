@@ -90,7 +90,7 @@ async def add_ledger(connection: Connection, rows: Sequence[tuple[Any, ...]]) ->
 
 async def add_dead_letters(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """The same letter again counts an attempt and the time."""
-    places = ", ".join(f"${number}" for number in range(1, 21))
+    places = ", ".join(f"${number}" for number in range(1, 25))
     await connection.executemany(
         f"INSERT INTO archive.dead_letters VALUES ({places}) ON CONFLICT (id) DO UPDATE SET"
         " attempts = greatest(dead_letters.attempts, excluded.attempts), last_seen = excluded.last_seen",

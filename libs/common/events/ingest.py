@@ -15,6 +15,8 @@ class DeadLetter(Event):
     """`validate`, `decode`, `combine`, …: where it failed."""
     error: str
     """The error's class."""
+    code: str | None = None
+    """What is wrong, as a stable word: `unknown_field`, `wrong_type`, …"""
     reason: str
     field: str | None = None
     value: str | None = None
@@ -30,6 +32,8 @@ class DeadLetter(Event):
     first_seen: Moment
     last_seen: Moment
     service: str
+    schema_ids: list[int] = Field(default_factory=list)
+    """The schemas that it was tried with."""
     code_version: str = ""
     trace_id: str | None = None
     receipt: str | None = None

@@ -5,7 +5,6 @@ from collections import deque
 from datetime import datetime
 
 from aiokafka import TopicPartition
-from opentelemetry import trace
 
 from libs.common import telemetry
 from libs.common.errors import BadMessage, SextantError
@@ -28,12 +27,12 @@ def dead_letter(
     now: datetime,
 ) -> DeadLetter:
     """The letter for one record of `tp`; its id is the record's place, so that it is the same when met again."""
-    span = trace.get_current_span(telemetry.extract(record.headers)).get_span_context()
     return DeadLetter.build(
         id=f"{tp.topic}/{tp.partition}/{record.offset}",
         source=source,
         stage=stage,
         error=type(error).__name__,
+        code=error.code,
         reason=error.reason,
         field=error.field,
         value=error.value,
@@ -47,7 +46,8 @@ def dead_letter(
         first_seen=datetime.fromtimestamp(record.timestamp / 1000, tz=now.tzinfo),
         last_seen=now,
         service=service,
-        trace_id=f"{span.trace_id:032x}" if span.is_valid else None,
+        code_version=telemetry.CODE_VERSION,
+        trace_id=telemetry.trace_of(record.headers),
     )
 
 

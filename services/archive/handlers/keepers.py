@@ -192,6 +192,7 @@ class Keepers:
                 base64.b64decode(letter.payload_b64),
                 {storable(name): storable(text) for name, text in letter.headers.items()}, letter.attempts,
                 letter.first_seen, letter.last_seen, letter.service, letter.receipt, letter.minute, now,
+                letter.code, letter.schema_ids, letter.code_version, letter.trace_id,
             )
             for _, letter in letters
         ]  # fmt: skip

@@ -21,6 +21,7 @@ from libs.common.http import OURS, Observed
 from services.gateway.api import (
     backfills,
     catalog,
+    dead_letters,
     decisions,
     explain,
     governance,
@@ -61,7 +62,9 @@ _TAGS = [
     {"name": "catalog", "description": "Definitions as code."},
     {"name": "streams", "description": "The same, live. WebSocket: see `/asyncapi.json`."},
 ]
-_ROUTERS = (session, sources, kpis, explain, signals, decisions, governance, backfills, catalog, streams)
+_ROUTERS = (
+    session, sources, dead_letters, kpis, explain, signals, decisions, governance, backfills, catalog, streams,
+)  # fmt: skip
 
 
 def create_app(desk: Desk | None = None) -> FastAPI:

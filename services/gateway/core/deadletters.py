@@ -54,8 +54,8 @@ def show_dead_letter(veil: Veil, source: Source | None, row: Mapping[str, Any]) 
 
 
 _COLUMNS = (
-    "id", "source", "stage", "error", "field", "rule", "topic", "partition", "offset", "attempts", "first_seen",
-    "last_seen", "service", "receipt", "recorded_at",
+    "id", "source", "stage", "error", "code", "cause", "field", "rule", "topic", "partition", "offset", "attempts",
+    "first_seen", "last_seen", "service", "schema_ids", "code_version", "trace_id", "receipt", "recorded_at",
 )  # fmt: skip
 
 

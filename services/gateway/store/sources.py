@@ -1,4 +1,4 @@
-"""Sources: health, books, dead letters."""
+"""Sources: health, books, arrivals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,25 +72,6 @@ async def ledger(
          order by minute desc, source desc limit $4
         """,
         source, minute, after[1] if after else None, limit,
-    )  # fmt: skip
-    return rows
-
-
-async def dead_letters(
-    pool: asyncpg.Pool, source: str | None, stage: str | None, after: list[Any] | None, limit: int
-) -> list[Mapping[str, Any]]:
-    """Dead letters, newest first, beyond `after` = [recorded_at, id]."""
-    recorded = datetime.fromisoformat(after[0]) if after else None
-    rows: list[Mapping[str, Any]] = await pool.fetch(
-        """
-        select id, source, stage, error, reason, field, value, rule, topic, partition, "offset", payload, headers,
-               attempts, first_seen, last_seen, service, receipt, recorded_at
-          from read.dead_letters
-         where ($1::text is null or source = $1) and ($2::text is null or stage = $2)
-           and ($3::timestamptz is null or (recorded_at, id) < ($3, $4))
-         order by recorded_at desc, id desc limit $5
-        """,
-        source, stage, recorded, after[1] if after else None, limit,
     )  # fmt: skip
     return rows
 

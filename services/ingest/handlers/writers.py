@@ -61,7 +61,7 @@ class Writer:
         self._define(source, schema_id, version)
 
     def _define(self, source: Source, schema_id: int, version: int) -> None:
-        self.source, self.version = source, version
+        self.source, self.schema_id, self.version = source, schema_id, version
         self.validator, self.encoder = Validator(source), Encoder(source.avro_schema(), schema_id)
         self.attributes: Headers = [
             ("ce_specversion", b"1.0"),

@@ -168,6 +168,7 @@ def paths(mesh: Mesh, name: str, signal: str) -> Iterator[str]:
     )
     yield from (
         "/v1/dead-letters?source=hangar",
+        "/v1/dead-letters/groups?source=hangar",
         "/v1/annotations?kpi=hangar_time",
         f"/v1/decisions?signal={signal}",
     )

@@ -233,54 +233,6 @@ class WatermarkBody(Answer):
     model_config = example(through="2013-02-09T00:00:00Z")
 
 
-class DeadLetterItem(Answer):
-    """A refused record, with its origin. What the asker may not see is masked or hidden."""
-
-    id: str
-    source: str
-    stage: str
-    error: str
-    reason: str
-    field: str | None
-    value: str | None
-    rule: str | None
-    topic: str | None
-    partition: int | None
-    offset: int | None
-    payload: Any
-    """The record, masked by field where it could be read; text where the asker may see every class; else null."""
-    payload_hidden: bool
-    """True where the payload could not be read and the asker may not see every class of the source."""
-    masked: list[str]
-    headers: dict[str, Any]
-    attempts: int
-    first_seen: datetime
-    last_seen: datetime
-    service: str
-    receipt: str | None
-    recorded_at: datetime
-
-
-class DeadLetterPage(Paged):
-    items: list[DeadLetterItem]
-
-    model_config = example(
-        items=[
-            {
-                "id": "0b7f/1", "source": "departures", "stage": "validate", "error": "RangeError",
-                "reason": "dep_delay is no number", "field": "dep_delay", "value": "x", "rule": None,
-                "topic": None, "partition": None, "offset": None,
-                "payload": {"carrier": "UA", "dep_delay": "x", "tailnum": None},
-                "payload_hidden": False, "masked": ["tailnum"], "headers": {}, "attempts": 1,
-                "first_seen": "2026-11-24T10:00:00Z", "last_seen": "2026-11-24T10:00:00Z",
-                "service": "ingest", "receipt": "0b7f", "recorded_at": "2026-11-24T10:00:01Z",
-            }
-        ],
-        next_page_token=None,
-        as_of="2026-11-24T10:00:02Z",
-    )  # fmt: skip
-
-
 class TryBody(Answer):
     """A definition of a source with `pull`; without `fields` one is drafted."""
 
@@ -326,17 +278,3 @@ class Cadence(Answer):
         why="it comes in lots of 50, one in 3,600 s: asking every 1,800 s misses none by more than half a gap",
         as_of="2026-11-24T10:00:02Z",
     )  # fmt: skip
-
-
-class RedriveBody(Answer):
-    """Which dead letters of a source to send again."""
-
-    source: str
-    ids: list[str] | None = None
-    reason: str | None = None
-    """Only those whose reason holds this text."""
-    dry_run: bool = False
-    limit: int | None = Field(default=None, ge=1, le=100_000)
-    """At most so many; 10,000 if not given."""
-
-    model_config = example(source="departures", ids=["0b7f/1"], reason=None, dry_run=True, limit=None)
