@@ -29,6 +29,9 @@ export type Health = Schemas['Health']
 export type Incident = Schemas['IncidentItem']
 export type IncidentBody = Schemas['IncidentBody']
 export type DeadLetter = Schemas['DeadLetterItem']
+export type DeadLetterGroup = Schemas['DeadLetterGroup']
+export type Redrive = Schemas['RedriveShown']
+export type RedriveSummary = Schemas['RedriveSummary']
 export type AuditItem = Schemas['AuditItem']
 export type ChainVerdict = Schemas['ChainVerdict']
 export type Explained = Schemas['ObservationExplained']
@@ -119,10 +122,21 @@ export const listIncidents = (query: { state?: string | null; source?: string | 
 
 export const stepIncident = (id: string, body: IncidentBody) => post<Schemas['Outcome']>(path('incidents', id), body)
 
-export const listDeadLetters = (query: { source?: string | null; page_token?: string | null }, signal?: AbortSignal) =>
+export const listDeadLetters = (query: { source?: string | null; cause?: string | null; page_token?: string | null }, signal?: AbortSignal) =>
   get<Schemas['DeadLetterPage']>(path('dead-letters'), { ...query }, signal)
 
-export const redrive = (body: Schemas['RedriveBody']) => post<Schemas['Outcome']>(path('dead-letters', 'redrive'), body)
+export const groupDeadLetters = (signal?: AbortSignal) =>
+  get<Schemas['DeadLetterGroups']>(path('dead-letters', 'groups'), {}, signal)
+
+export const orderRedrive = (body: Pick<Schemas['RedriveBody'], 'source' | 'cause' | 'dry_run' | 'canary'>) =>
+  post<Redrive>(path('redrives'), body)
+
+export const listRedrives = (signal?: AbortSignal) => get<Schemas['RedriveList']>(path('redrives'), {}, signal)
+
+export const readRedrive = (id: string, signal?: AbortSignal) => get<Redrive>(path('redrives', id), {}, signal)
+
+export const commandRedrive = (id: string, command: 'go' | 'pause' | 'cancel') =>
+  post<Redrive>(path('redrives', id, command), {})
 
 export interface AuditQuery {
   actor?: string | null

@@ -1,14 +1,23 @@
-"""`sextant dead-letters`: what could not be used, by its cause."""
+"""`sextant dead-letters`, `redrive`, `redrives`: what could not be used, by its cause, and sending it in again."""
 
 import json
-from typing import Annotated
+import time
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
 
 from libs.cli.server import Server, Unreachable, Url, fail
+from libs.common.catalog.workspace import plain
 
+UNDER_WAY = ("checking", "canary", "running")
+WAITING = ("checked", "tried", "paused")
+LOOK_SECONDS = 0.5
 out = Console(highlight=False, soft_wrap=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 
@@ -31,11 +40,138 @@ def dead_letters(
     if as_json:
         print(json.dumps(items))
         return
-    names = ("source", "cause", "stage", "what", "field", "rule", "letters", "last seen", "example")
-    table = Table(*names, box=None)
+    table = Table(box=None)
+    for name in ("source", "cause", "letters", "driven", "last seen"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("what", overflow="fold")
     for each in items:
+        what = " ".join(each[name] for name in ("stage", "field", "rule") if each[name])
         table.add_row(
-            each["source"], each["cause"], each["stage"], each["code"] or each["error"], each["field"] or "",
-            each["rule"] or "", f"{each['letters']:,}", each["last_seen"], each["examples"][0],
-        )  # fmt: skip
+            each["source"],
+            each["cause"],
+            f"{each['letters']:,}",
+            f"{each['driven']:,}",
+            each["last_seen"][:19],
+            what,
+        )
+    out.print(table)
+
+
+def redrive(
+    source: Annotated[str, typer.Argument(help="Whose dead letters.")],
+    server: Url,
+    cause: Annotated[str | None, typer.Option(help="Only of this group: see `sextant dead-letters`.")] = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option(help="YAML: a list of steps that mend the records.", exists=True, dir_okay=False),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Check all of them, then wait for `go`.")] = False,
+    canary: Annotated[int | None, typer.Option(help="Drive so many, then wait for `go`.", min=1)] = None,
+    rate: Annotated[float, typer.Option(help="Letters a second.", min=0.1, max=10_000)] = 1_000,
+    reason: Annotated[str, typer.Option(help="Why, for the audit.")] = "",
+    follow: Annotated[bool, typer.Option(help="Show how it goes, until it ends or waits.")] = True,
+) -> None:
+    """Publish a source's dead letters after all, those that its present definition accepts. Each one once.
+
+    Example: sextant redrive departures --cause 4f0b8c21d9e3 --fix gate.yaml --canary 10
+    """
+    order = {
+        "source": source, "cause": cause, "fix": [] if fix is None else steps(fix), "dry_run": dry_run,
+        "canary": canary, "rate": rate, "reason": reason,
+    }  # fmt: skip
+    try:
+        with Server(server) as gateway:
+            found = gateway.post("/v1/redrives", {k: v for k, v in order.items() if v is not None})
+            out.print(f"re-drive {found['id']} of {found['letters']:,} dead letters of {source} is ordered")
+            if follow:
+                found = followed(gateway, found)
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    if follow:
+        show(found)
+    if found["state"] in ("failed", "cancelled"):
+        raise typer.Exit(1)
+
+
+def steps(file: Path) -> list[Any]:
+    try:
+        tree = plain(YAML(typ="rt").load(file.read_text(encoding="utf-8")))
+    except (MarkedYAMLError, UnicodeDecodeError) as error:
+        raise fail(f"{file}: {error}") from error
+    if not isinstance(tree, list):
+        raise fail(f"{file}: a fix is a list of steps, such as `- {{do: drop, field: gate}}`")
+    return tree
+
+
+def followed(gateway: Server, found: dict[str, Any]) -> dict[str, Any]:
+    """Until it ends or waits for a word."""
+    columns = (
+        TextColumn("{task.fields[state]:>9}"),
+        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=out) as bar:
+        task = bar.add_task("", total=1.0, state=found["state"])
+        while True:
+            bar.update(task, completed=share(found), state=found["state"], description=line(found))
+            if found["state"] not in UNDER_WAY:
+                return found
+            time.sleep(LOOK_SECONDS)
+            found = gateway.get(f"/v1/redrives/{found['id']}")
+
+
+def share(found: dict[str, Any]) -> float:
+    """Of the letters that are to be checked, then of those to be driven: 0 to 1."""
+    if found["state"] == "checking":
+        return found["checked"] / max(1, found["letters"])
+    return found["driven"] / max(1, found["driven"] + found["waiting"])
+
+
+def line(found: dict[str, Any]) -> str:
+    names = ("waiting", "published", "duplicate", "failing", "before", "exhausted", "gone")
+    counts = [f"{found[name]:,} {SAID[name]}" for name in names if found[name]]
+    return " · ".join([f"{found['checked']:,} of {found['letters']:,} checked", *counts])
+
+
+SAID = {
+    "waiting": "to drive", "published": "published", "duplicate": "there already", "failing": "fail",
+    "before": "driven before", "exhausted": "driven too often", "gone": "gone",
+}  # fmt: skip
+
+
+def show(found: dict[str, Any]) -> None:
+    out.print(f"{found['state']}: {line(found)}", markup=False)
+    for each in found["failures"]:
+        out.print(f"    {each['letters']:,} × {each['field'] or each['code']}: {each['rule']}", markup=False)
+    if found["note"]:
+        out.print(f"    {found['note']}", markup=False)
+    if found["state"] in WAITING:
+        out.print(f"it waits: sextant redrives --go {found['id']}, or --cancel")
+
+
+def redrives(
+    server: Url,
+    as_json: AsJson = False,
+    go: Annotated[str | None, typer.Option(help="Let the one with this id go on.")] = None,
+    pause: Annotated[str | None, typer.Option(help="Stop the one with this id for a while.")] = None,
+    cancel: Annotated[str | None, typer.Option(help="End it; what it has published stays.")] = None,
+) -> None:
+    """The re-drives, the newest first, and how they go.
+
+    Example: sextant redrives --go 0b6e7f0c7d0b4c6c9f3b0b6e7f0c7d0b
+    """
+    try:
+        with Server(server) as gateway:
+            for command, id in (("go", go), ("pause", pause), ("cancel", cancel)):
+                if id is not None:
+                    gateway.post(f"/v1/redrives/{id}/{command}", {})
+            items = gateway.get("/v1/redrives")["items"]
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    if as_json:
+        print(json.dumps(items))
+        return
+    table = Table("id", "source", "cause", "state", "how it goes", box=None)
+    for each in items:
+        table.add_row(each["id"], each["source"], each["cause"] or "", each["state"], line(each))
     out.print(table)

@@ -4,7 +4,6 @@ import getpass
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from libs.cli.backfill import backfill, backfills
-from libs.cli.letters import dead_letters
+from libs.cli.letters import dead_letters, redrive, redrives
 from libs.cli.server import Server, Unreachable, Url, fail, local
 from libs.cli.source import source as sources
 from libs.common.catalog.catalog import Catalog
@@ -30,6 +29,8 @@ app.add_typer(sources, name="source")
 app.command()(backfill)
 app.command()(backfills)
 app.command()(dead_letters)
+app.command()(redrive)
+app.command()(redrives)
 out = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[
@@ -207,35 +208,6 @@ def login(
     file.touch(mode=0o600)
     file.write_text(found)
     out.print(f"signed in as {name}")
-
-
-@app.command()
-def redrive(
-    source: Annotated[str, typer.Argument(help="Whose dead letters.")],
-    server: Url,
-    reason: Annotated[str | None, typer.Option(help="Only those whose reason holds this text.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Only say which would pass now.")] = False,
-    limit: Annotated[int, typer.Option(help="At most so many.")] = 10_000,
-) -> None:
-    """Publish a source's dead letters after all, those that its present definition accepts. Each one once.
-
-    Example: sextant redrive departures --dry-run
-    """
-    try:
-        with Server(server) as gateway:
-            order = {"source": source, "reason": reason, "dry_run": dry_run, "limit": limit}
-            answer = gateway.post(
-                "/v1/dead-letters/redrive", {k: v for k, v in order.items() if v is not None}
-            )
-    except Unreachable as error:
-        raise fail(str(error)) from error
-    found = answer["result"]
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found["counts"].items()))
-    out.print(f"{found['considered']} dead letters of {source}{': ' + counts if counts else ''}")
-    for reason_, count in Counter(one["reason"] for one in found["results"] if "reason" in one).most_common(
-        10
-    ):
-        out.print(f"    {count} × {reason_}", markup=False)
 
 
 @app.command()

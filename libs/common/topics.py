@@ -65,7 +65,7 @@ REFERENCE = Topic(
 )  # fmt: skip
 DEAD = Topic(
     "events.dead", "records that were refused, with origin and reason", DeadLetter, "source",
-    ("ingest", "detector", "quality", "archive", "governance", "strategy"), ("archive", "ingest"),
+    ("ingest", "detector", "quality", "archive", "governance", "strategy"), ("archive",),
     retention=timedelta(days=30),
 )  # fmt: skip
 LEDGER = Topic(

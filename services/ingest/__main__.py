@@ -12,8 +12,9 @@ from libs.common.migrate import migrate
 from libs.common.registry import Registry
 from libs.common.service import Health, run, serve
 from libs.common.topics import used_by
-from services.ingest.api import routes
+from services.ingest.api import redrive_routes, routes
 from services.ingest.handlers.pulls import Pulls
+from services.ingest.handlers.redrive import Redrives
 from services.ingest.handlers.schemas import Schemas
 from services.ingest.handlers.writers import Writers
 from services.ingest.settings import Settings
@@ -28,6 +29,7 @@ async def main(settings: Settings) -> None:
     writers = Writers(settings, follower.catalog, follower.loaded)
     registry = Registry(settings)
     pulls = Pulls(connections, follower.catalog, writers)
+    redrives = Redrives(connections, writers)
 
     async def change(entry: CatalogEntry) -> None:
         if entry.kind == "source":
@@ -35,9 +37,14 @@ async def main(settings: Settings) -> None:
             await pulls.redefine()
 
     follower.on_change = change
-    app = application("ingest", health, routes(writers, pulls, Schemas(registry), connections))
+    app = application(
+        "ingest", health, routes(writers, pulls, Schemas(registry), connections), redrive_routes(redrives)
+    )
     try:
-        await serve(settings, app, {"catalog": follower.run, "writers": writers.run, "pulls": pulls.run})
+        loops = {
+            "catalog": follower.run, "writers": writers.run, "pulls": pulls.run, "redrives": redrives.run,
+        }  # fmt: skip
+        await serve(settings, app, loops)
     finally:
         await registry.close()
         await connections.close()

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
+from uuid import uuid4
 
 import asyncpg
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from libs.common import clock, telemetry
@@ -16,11 +17,13 @@ from services.ingest import store
 from services.ingest.core import receipts
 from services.ingest.core.admission import Hold
 from services.ingest.core.cloudevents import unwrap, unwrap_binary
+from services.ingest.core.fix import Fix
 from services.ingest.core.records import Bad, Good, Validator, documents
+from services.ingest.core.redrives import Command, Order
 from services.ingest.handlers import binaries, bodies
 from services.ingest.handlers.batch import Submission
 from services.ingest.handlers.pulls import Pulls
-from services.ingest.handlers.redrive import redrive
+from services.ingest.handlers.redrive import Redrives
 from services.ingest.handlers.schemas import Schemas
 from services.ingest.handlers.tries import attempt
 from services.ingest.handlers.writers import Writer, Writers
@@ -58,13 +61,18 @@ class Receipt(BaseModel):
 
 
 class Redrive(BaseModel):
+    """Which dead letters of a source to drive again, and how."""
+
     model_config = ConfigDict(extra="forbid")
     source: str
-    ids: list[str] | None = None
-    reason: str | None = None
-    """Only those whose reason holds this text."""
+    cause: str | None = None
+    """Only those of this group."""
+    ids: Annotated[list[str], Field(min_length=1, max_length=10_000)] | None = None
+    fix: Fix = Field(default_factory=list)
     dry_run: bool = False
-    limit: int = Field(default=10_000, ge=1, le=100_000)
+    canary: int | None = Field(default=None, ge=1, le=1_000_000)
+    rate: float = Field(default=1_000, ge=0.1, le=10_000)
+    reason: str = Field(default="", max_length=500)
 
 
 class Try(BaseModel):
@@ -129,17 +137,35 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
         """Fetch a sample of a pull, draft a definition for it, and say what would be refused. Nothing is kept."""
         return await attempt(writers.settings, pool, order.definition, order.limit)
 
-    @router.post("/dead-letters/redrive")
-    async def drive(order: Redrive) -> dict[str, Any]:
-        return await redrive(
-            writers,
-            pool,
-            order.source,
-            ids=order.ids,
-            reason=order.reason,
-            dry_run=order.dry_run,
-            limit=order.limit,
-        )
+    return router
+
+
+def redrive_routes(redrives: Redrives) -> APIRouter:
+    router = APIRouter(prefix="/v1/redrives")
+
+    @router.post("")
+    async def order(body: Redrive, x_sextant_subject: Annotated[str, Header()] = "unknown") -> dict[str, Any]:
+        """Every letter is checked; then those that pass are published, unless it is a dry run, or a canary waits."""
+        now = clock.now()
+        said = body.model_dump(exclude={"ids", "fix"})
+        order = Order(
+            **said, id=uuid4().hex, fix=[step.model_dump() for step in body.fix], by=x_sextant_subject,
+            state="checking", note="", ordered_at=now, changed_at=now,
+        )  # fmt: skip
+        return await redrives.order(order, body.ids)
+
+    @router.get("")
+    async def listed() -> dict[str, Any]:
+        """The newest first."""
+        return {"items": await redrives.listed()}
+
+    @router.get("/{id}")
+    async def one(id: str) -> dict[str, Any]:
+        return await redrives.shown(id)
+
+    @router.post("/{id}/{command}")
+    async def command(id: str, command: Command) -> dict[str, Any]:
+        return await redrives.command(id, command)
 
     return router
 

@@ -1,11 +1,13 @@
-"""The SQL of ingest: pull cursors and what was driven again."""
+"""The SQL of ingest: pull cursors, orders of re-drive, and what was driven again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+
+from services.ingest.core.redrives import Letter, Order, State, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class Seen:
     done: bool = False
 
 
+Connection = asyncpg.Pool | asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 UNREACHED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 """What is raised while the database is away."""
 
@@ -80,16 +83,166 @@ async def note_file(pool: asyncpg.Pool, source: str, path: str, seen: Seen, now:
     )  # fmt: skip
 
 
+SHOWN = 200
+"""Re-drives in a list."""
+_ORDER = ", ".join(Order.__struct_fields__)
+
+
+async def add_redrive(connection: Connection, order: Order) -> None:
+    places = ", ".join(f"${number}" for number in range(1, len(Order.__struct_fields__) + 1))
+    values = (getattr(order, name) for name in Order.__struct_fields__)
+    await connection.execute(f"INSERT INTO ingest.redrives ({_ORDER}) VALUES ({places})", *values)
+
+
+async def choose_letters(connection: Connection, order: Order, ids: Sequence[str] | None, limit: int) -> int:
+    """The order's letters, in the order of their arrival; how many they are."""
+    done = await connection.execute(
+        "INSERT INTO ingest.redrive_letters (redrive, place, letter)"
+        " SELECT $1, row_number() OVER (ORDER BY first_seen, id), id FROM read.dead_letters"
+        " WHERE source = $2 AND ($3::text IS NULL OR cause = $3) AND ($4::text[] IS NULL OR id = ANY($4)) LIMIT $5",
+        order.id, order.source, order.cause, None if ids is None else list(ids), limit,
+    )  # fmt: skip
+    return int(done.split()[-1])
+
+
+async def unchosen(connection: Connection, id: str, ids: Sequence[str]) -> list[str]:
+    """Those of the ids that are no letters of the order."""
+    rows = await connection.fetch("SELECT letter FROM ingest.redrive_letters WHERE redrive = $1", id)
+    chosen = {row["letter"] for row in rows}
+    return [each for each in dict.fromkeys(ids) if each not in chosen]
+
+
+async def redrive(pool: asyncpg.Pool, id: str) -> Order | None:
+    row = await pool.fetchrow(f"SELECT {_ORDER} FROM ingest.redrives WHERE id = $1", id)
+    return None if row is None else Order(**row)
+
+
+async def redrives_in(pool: asyncpg.Pool, states: Sequence[State]) -> list[str]:
+    """Their ids, the oldest first."""
+    query = "SELECT id FROM ingest.redrives WHERE state = ANY($1) ORDER BY ordered_at, id"
+    return [row["id"] for row in await pool.fetch(query, list(states))]
+
+
+async def newest_redrives(pool: asyncpg.Pool) -> list[Order]:
+    query = f"SELECT {_ORDER} FROM ingest.redrives ORDER BY ordered_at DESC, id LIMIT {SHOWN}"
+    return [Order(**row) for row in await pool.fetch(query)]
+
+
+async def set_redrive(pool: asyncpg.Pool, id: str, state: State, note: str, now: datetime) -> None:
+    await pool.execute(
+        "UPDATE ingest.redrives SET state = $2, note = $3, changed_at = $4 WHERE id = $1", id, state, note, now,
+    )  # fmt: skip
+
+
+async def redrive_counts(pool: asyncpg.Pool, ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Of each order: its letters, those that were checked and those that pass, were driven, and what became of them."""
+    rows = await pool.fetch(
+        "SELECT redrive, count(*) AS letters, count(*) FILTER (WHERE checked) AS checked,"
+        " count(*) FILTER (WHERE checked AND outcome IS NULL) AS waiting, count(driven_at) AS driven,"
+        " count(*) FILTER (WHERE outcome = 'published') AS published,"
+        " count(*) FILTER (WHERE outcome = 'duplicate') AS duplicate,"
+        " count(*) FILTER (WHERE outcome = 'fails') AS failing, count(*) FILTER (WHERE outcome = 'before') AS before,"
+        " count(*) FILTER (WHERE outcome = 'exhausted') AS exhausted, count(*) FILTER (WHERE outcome = 'gone') AS gone"
+        " FROM ingest.redrive_letters WHERE redrive = ANY($1) GROUP BY redrive",
+        list(ids),
+    )
+    return {row["redrive"]: {name: row[name] for name in list(row.keys())[1:]} for row in rows}
+
+
+async def redrive_failures(pool: asyncpg.Pool, id: str) -> list[dict[str, Any]]:
+    """Why letters of an order are not driven, the most frequent first."""
+    rows = await pool.fetch(
+        "SELECT code, field, rule, count(*) AS letters FROM ingest.redrive_letters"
+        " WHERE redrive = $1 AND code IS NOT NULL GROUP BY code, field, rule ORDER BY letters DESC, rule LIMIT 50",
+        id,
+    )
+    return [dict(row) for row in rows]
+
+
+async def driven(pool: asyncpg.Pool, id: str) -> int:
+    """How many letters of an order were driven."""
+    query = "SELECT count(driven_at) FROM ingest.redrive_letters WHERE redrive = $1"
+    return int(await pool.fetchval(query, id))
+
+
+async def unchecked(pool: asyncpg.Pool, id: str, limit: int) -> dict[int, str]:
+    """The next letters to check, by place."""
+    return await _next(pool, id, False, limit)
+
+
+async def undriven(pool: asyncpg.Pool, id: str, limit: int) -> dict[int, str]:
+    """The next letters to drive, by place."""
+    return await _next(pool, id, True, limit)
+
+
+async def _next(pool: asyncpg.Pool, id: str, checked: bool, limit: int) -> dict[int, str]:
+    rows = await pool.fetch(
+        "SELECT place, letter FROM ingest.redrive_letters"
+        " WHERE redrive = $1 AND checked = $2 AND outcome IS NULL ORDER BY place LIMIT $3",
+        id, checked, limit,
+    )  # fmt: skip
+    return {row["place"]: row["letter"] for row in rows}
+
+
+async def letters(pool: asyncpg.Pool, ids: Sequence[str]) -> dict[str, Letter]:
+    """Those of the dead letters that are still kept."""
+    rows = await pool.fetch(
+        "SELECT id, payload, headers, topic FROM read.dead_letters WHERE id = ANY($1)", list(ids)
+    )
+    return {
+        row["id"]: Letter(row["id"], row["payload"] or b"", row["headers"] or {}, row["topic"])
+        for row in rows
+    }
+
+
 async def redriven(pool: asyncpg.Pool, letters: Sequence[str]) -> set[str]:
-    """Those of the dead letters that were driven again before."""
+    """Those of the dead letters that were published by a re-drive before."""
     rows = await pool.fetch(
         "SELECT dead_letter FROM ingest.redriven WHERE dead_letter = ANY($1)", list(letters)
     )
     return {row["dead_letter"] for row in rows}
 
 
-async def note_redriven(pool: asyncpg.Pool, letters: Sequence[str], receipt: str, now: datetime) -> None:
-    await pool.execute(
-        "INSERT INTO ingest.redriven SELECT unnest($1::text[]), $2, $3 ON CONFLICT DO NOTHING",
-        list(letters), receipt, now,
+async def failed_drives(pool: asyncpg.Pool, letters: Sequence[str]) -> dict[str, int]:
+    """How often each of the dead letters was driven without success."""
+    rows = await pool.fetch(
+        "SELECT letter, count(*) AS times FROM ingest.redrive_letters"
+        " WHERE letter = ANY($1) AND driven_at IS NOT NULL AND outcome = 'fails' GROUP BY letter",
+        list(letters),
+    )
+    return {row["letter"]: row["times"] for row in rows}
+
+
+async def note_checked(pool: asyncpg.Pool, id: str, verdicts: Mapping[int, Verdict]) -> None:
+    await _note(pool, id, verdicts, None)
+
+
+async def note_driven(
+    pool: asyncpg.Pool,
+    id: str,
+    places: Mapping[int, str],
+    verdicts: Mapping[int, Verdict],
+    receipt: str,
+    now: datetime,
+) -> None:
+    """What became of the letters of a step. What is published, now or before, is not driven again."""
+    done = [places[place] for place, each in verdicts.items() if each.outcome in ("published", "duplicate")]
+    async with pool.acquire() as connection, connection.transaction():
+        await _note(connection, id, verdicts, now)
+        await connection.execute(
+            "INSERT INTO ingest.redriven SELECT unnest($1::text[]), $2, $3 ON CONFLICT DO NOTHING",
+            done, receipt, now,
+        )  # fmt: skip
+
+
+async def _note(
+    connection: Connection, id: str, verdicts: Mapping[int, Verdict], driven_at: datetime | None
+) -> None:
+    said = [(place, each.outcome, each.code, each.field, each.rule) for place, each in verdicts.items()]
+    await connection.execute(
+        "UPDATE ingest.redrive_letters l SET checked = true, outcome = v.outcome, code = v.code, field = v.field,"
+        " rule = v.rule, driven_at = CASE WHEN v.outcome IN ('published', 'duplicate', 'fails') THEN $7::timestamptz END"
+        " FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text[]) AS v(place, outcome, code, field, rule)"
+        " WHERE l.redrive = $1 AND l.place = v.place",
+        id, *(list(column) for column in zip(*said, strict=True)), driven_at,
     )  # fmt: skip

@@ -1,52 +1,104 @@
 import { html, nothing, type TemplateResult } from 'lit'
 import { customElement, state } from 'lit/decorators.js'
-import { type DeadLetter, listDeadLetters, redrive } from '../api.ts'
-import { instant } from '../format.ts'
+import { repeat } from 'lit/directives/repeat.js'
+import { type DeadLetter, type DeadLetterGroup, groupDeadLetters, listDeadLetters, listRedrives, orderRedrive } from '../api.ts'
+import { instant, integer, words } from '../format.ts'
 import { Problem } from '../http.ts'
+import { Load } from '../load.ts'
 import { Pages } from '../pages.ts'
+import { CANARY, underWay, waits } from '../redrive.ts'
 import { session } from '../session.ts'
 import { empty, failure, loaded } from '../states.ts'
 import { View } from '../view.ts'
+import './redrive.ts'
 
-/** What could not be used, why, and the way to send it in again. */
+/** What could not be used, by its cause, and the way to send it in again: a check of all, a few, then the rest. */
 @customElement('sx-dead-letters')
 export class DeadLetters extends View {
   @state() private busy = ''
-  @state() private said = ''
   @state() private problem: Problem | undefined
-  private readonly list = new Pages(this, (token, signal) => listDeadLetters({ page_token: token }, signal))
+  @state() private opened: DeadLetterGroup | undefined
+  @state() private redrives: string[] = []
+  private readonly groups = new Load(this, groupDeadLetters)
+  private readonly records = new Pages(this, (token, signal) =>
+    listDeadLetters({ source: this.opened?.source ?? null, cause: this.opened?.cause ?? null, page_token: token }, signal),
+  )
+  private readonly open = new Load(this, listRedrives, ({ items }) => {
+    this.redrives = items.filter(({ state }) => underWay(state) || waits(state)).map(({ id }) => id)
+  })
+
+  private get mayDrive(): boolean {
+    return session.may('ingest') || session.may('steward')
+  }
 
   override connectedCallback(): void {
     super.connectedCallback()
-    void this.list.first.reload()
+    void this.groups.reload()
+    if (this.mayDrive) void this.open.reload()
   }
 
   protected override render(): TemplateResult {
-    return html`${this.said ? html`<p class="notice" role="status">${this.said}</p>` : nothing}
-    ${this.problem ? failure(this.problem) : nothing} ${loaded(this.list.first, 3, () => this.table(this.list.items))}`
+    return html`${this.problem ? failure(this.problem) : nothing}
+    ${repeat(
+      this.redrives,
+      (id) => id,
+      (id) => html`<sx-redrive .redrive=${id} @settled=${() => void this.groups.reload()}></sx-redrive>`,
+    )}
+    ${loaded(this.groups, 3, ({ items }) => this.table(items))}
+    ${this.opened ? loaded(this.records.first, 3, () => this.list(this.records.items)) : nothing}`
   }
 
-  private table(items: DeadLetter[]): TemplateResult {
+  private table(items: DeadLetterGroup[]): TemplateResult {
     if (!items.length) return empty('No dead letters', 'Every record that was accepted could be used.')
     return html`<div class="cards-on-narrow">
-        <table class="list">
+      <table class="list" aria-label="Dead letters by cause">
+        <thead>
+          <tr>
+            <th scope="col">Source</th><th scope="col">Cause</th><th scope="col">Field</th>
+            <th scope="col" class="number">Letters</th><th scope="col">Last seen</th>
+            <th scope="col"><span class="sr-only">Records, and sending again</span></th>
+          </tr>
+        </thead>
+        <tbody>${items.map((each) => this.group(each))}</tbody>
+      </table>
+    </div>`
+  }
+
+  private group(group: DeadLetterGroup): TemplateResult {
+    const { source, stage, code, error, rule, field, letters, driven, last_seen } = group
+    const shown = this.opened?.source === source && this.opened.cause === group.cause
+    return html`<tr>
+      <td data-label="Source"><span>${source}</span> <span class="quiet">${stage}</span></td>
+      <td data-label="Cause" class="what"><span>${code ? words(code) : error}</span>${rule ? html` <span class="quiet">${rule}</span>` : nothing}</td>
+      <td data-label="Field">${field ? html`<code>${field}</code>` : '—'}</td>
+      <td data-label="Letters" class="number">${integer(letters)}${driven ? html` <span class="quiet">${integer(driven)} driven</span>` : nothing}</td>
+      <td data-label="Last seen">${instant(last_seen)}</td>
+      <td class="buttons">
+        <button type="button" aria-expanded=${shown} @click=${() => this.show(shown ? undefined : group)}>Records</button>
+        ${this.mayDrive && driven < letters
+          ? html`<button type="button" ?disabled=${this.busy !== ''} @click=${() => void this.check(group)}>${this.busy === group.cause ? 'Checking …' : 'Check again'}</button>`
+          : nothing}
+      </td>
+    </tr>`
+  }
+
+  private list(items: DeadLetter[]): TemplateResult {
+    return html`<div class="cards-on-narrow">
+        <table class="list" aria-label="Records of the group">
           <thead>
             <tr>
-              <th scope="col">Source</th><th scope="col">Why</th><th scope="col">Field</th><th scope="col">Value</th>
-              <th scope="col">Last seen</th><th scope="col">Record</th><th scope="col"><span class="sr-only">Send again</span></th>
+              <th scope="col">Why</th><th scope="col">Value</th><th scope="col">Last seen</th><th scope="col">Record</th>
             </tr>
           </thead>
           <tbody>${items.map((each) => this.row(each))}</tbody>
         </table>
       </div>
-      ${this.list.moreButton('Older dead letters')}`
+      ${this.records.moreButton('Older dead letters')}`
   }
 
   private row(letter: DeadLetter): TemplateResult {
     return html`<tr>
-      <td data-label="Source"><span>${letter.source}</span> <span class="quiet">${letter.stage}</span></td>
-      <td data-label="Why" class="what"><span>${letter.reason}</span>${letter.rule ? html` <span class="quiet">rule ${letter.rule}</span>` : nothing}</td>
-      <td data-label="Field">${letter.field ? html`<code>${letter.field}</code>` : '—'}</td>
+      <td data-label="Why" class="what">${letter.reason}</td>
       <td data-label="Value" class="breaks">${letter.value ?? '—'}</td>
       <td data-label="Last seen"><span>${instant(letter.last_seen)}</span> <span class="quiet">attempt ${letter.attempts}</span></td>
       <td data-label="Record">
@@ -54,23 +106,21 @@ export class DeadLetters extends View {
           ? html`<span class="masked" title="It could not be read, so it cannot be masked for your role">hidden</span>`
           : html`<details><summary>Show<span class="sr-only"> the record</span></summary><pre tabindex="0">${typeof letter.payload === 'string' ? letter.payload : JSON.stringify(letter.payload, null, 2)}</pre></details>`}
       </td>
-      <td>
-        ${session.may('ingest') || session.may('steward')
-          ? html`<button type="button" ?disabled=${this.busy !== ''} @click=${() => void this.again(letter)}>${this.busy === letter.id ? 'Sending …' : 'Send again'}</button>`
-          : nothing}
-      </td>
     </tr>`
   }
 
-  private async again(letter: DeadLetter): Promise<void> {
-    this.busy = letter.id
-    this.said = ''
+  private show(group: DeadLetterGroup | undefined): void {
+    this.opened = group
+    if (group) this.records.restart()
+  }
+
+  /** Orders the check; nothing is published before it is let go on. */
+  private async check({ source, cause }: DeadLetterGroup): Promise<void> {
+    this.busy = cause
     this.problem = undefined
     try {
-      const { result } = await redrive({ source: letter.source, ids: [letter.id], reason: null, dry_run: false })
-      const figures = Object.entries(result).filter(([, value]) => typeof value === 'number')
-      this.said = `Sent again: ${figures.map(([name, value]) => `${name.replace('_', '-')} ${value as number}`).join(', ')}.`
-      await this.list.first.reload()
+      const { id } = await orderRedrive({ source, cause, dry_run: true, canary: CANARY })
+      this.redrives = [id, ...this.redrives]
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       this.problem = error

@@ -44,6 +44,11 @@ def refusal(answer: httpx.Response) -> Refused:
     if answer.status_code >= 500 and "retryable" not in problem:
         return Refused(503, "unavailable", str(problem.get("detail") or "a service failed"))
     extra = {name: value for name, value in problem.items() if name not in _OWN}
+    if "errors" in extra:
+        # Without the values: they may be what nobody should read again.
+        extra["errors"] = [
+            {"location": str(each.get("field")), "message": str(each.get("rule"))} for each in extra["errors"]
+        ]
     status = min(answer.status_code, 503)
     again = answer.headers.get("retry-after")
     return Refused(

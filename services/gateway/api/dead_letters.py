@@ -6,15 +6,20 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from services.gateway.api.asking import SignedIn
-from services.gateway.api.commands import forward, written
+from services.gateway.api.commands import call, written
 from services.gateway.api.models.dead_letters import (
     DeadLetterGroup,
     DeadLetterGroups,
     DeadLetterItem,
     DeadLetterPage,
-    RedriveBody,
 )
-from services.gateway.api.models.signals import Outcome
+from services.gateway.api.models.redrives import (
+    RedriveBody,
+    RedriveCommand,
+    RedriveList,
+    RedriveShown,
+    RedriveSummary,
+)
 from services.gateway.api.paging import PageToken, SmallLimit, cut
 from services.gateway.api.problems import RESPONSES
 from services.gateway.api.sources import IdempotencyKey
@@ -29,15 +34,16 @@ async def list_dead_letters(
     asker: SignedIn,
     source: Annotated[str | None, Query(description="Only this source")] = None,
     stage: Annotated[str | None, Query(description="Only this stage")] = None,
+    cause: Annotated[str | None, Query(description="Only this group")] = None,
     limit: SmallLimit = 50,
     page_token: PageToken = None,
 ) -> DeadLetterPage:
     """Refused records, newest first, masked by field for the asker."""
     asker.require("read")
-    parameters = {"list": "dead-letters", "source": source, "stage": stage, "limit": limit}
+    parameters = {"list": "dead-letters", "source": source, "stage": stage, "cause": cause, "limit": limit}
     after = asker.open_page(page_token, parameters)
     found, last = cut(
-        await rows.dead_letters(asker.desk.pool, source, stage, after, limit + 1),
+        await rows.dead_letters(asker.desk.pool, source, stage, cause, after, limit + 1),
         limit,
         ("recorded_at", "id"),
     )
@@ -67,25 +73,57 @@ async def group_dead_letters(
     return await asker.answer(groups, "read dead letters", f"dead-letters/{source or ''}")
 
 
-@router.post("/dead-letters/redrive", response_model=Outcome)
-async def redrive(
+def _shown(answer: Any) -> dict[str, Any]:
+    return RedriveShown.model_validate(answer).model_dump(mode="json")
+
+
+@router.post("/redrives", response_model=RedriveShown)
+async def order_redrive(
     body: RedriveBody, request: Request, asker: SignedIn, key: IdempotencyKey = None
 ) -> Response:
-    """Send dead letters in again (permission: ingest or steward)."""
+    """Check dead letters against the present definition, mended first if a fix says how; then publish those that pass,
+    unless it is a dry run, or a canary waits (permission: ingest or steward)."""
 
     async def run() -> dict[str, Any]:
-        answer = await forward(
-            asker, "ingest", "/v1/dead-letters/redrive", body.model_dump(exclude_none=True)
-        )
-        if not asker.rights.sees_every_class:
-            # A reason may quote the record.
-            answer["result"]["results"] = [
-                {name: value for name, value in one.items() if name != "reason"}
-                for one in answer["result"]["results"]
-            ]
-        return answer
+        return _shown(await call(asker, "ingest", "POST", "/v1/redrives", body.model_dump(exclude_none=True)))
+
+    details = {
+        "cause": body.cause, "ids": None if body.ids is None else len(body.ids), "dry_run": body.dry_run,
+        "canary": body.canary, "steps": len(body.fix), "reason": body.reason,
+    }  # fmt: skip
+    return await written(
+        asker, request, key, ("ingest", "steward"), action="order redrive", resource=f"sources/{body.source}",
+        details=details, run=run,
+    )  # fmt: skip
+
+
+@router.get("/redrives")
+async def list_redrives(asker: SignedIn) -> RedriveList:
+    """The newest 200, the newest first."""
+    asker.require("ingest", "steward")
+    answer = await call(asker, "ingest", "GET", "/v1/redrives")
+    items = [RedriveSummary.model_validate(each) for each in answer["items"]]
+    return await asker.answer(RedriveList(items=items, as_of=asker.desk.now()), "read redrives", "redrives")
+
+
+@router.get("/redrives/{redrive}")
+async def get_redrive(redrive: str, asker: SignedIn) -> RedriveShown:
+    """How one goes, and why letters of it are not driven."""
+    asker.require("ingest", "steward")
+    found = RedriveShown.model_validate(await call(asker, "ingest", "GET", f"/v1/redrives/{redrive}"))
+    return await asker.answer(found, "read redrive", f"redrives/{redrive}")
+
+
+@router.post("/redrives/{redrive}/{command}", response_model=RedriveShown)
+async def command_redrive(
+    redrive: str, command: RedriveCommand, request: Request, asker: SignedIn, key: IdempotencyKey = None
+) -> Response:
+    """`go` on after a dry run, a canary or a pause; `pause`; or `cancel`: what is published by then stays, since a
+    stream is only added to (permission: ingest or steward)."""
+
+    async def run() -> dict[str, Any]:
+        return _shown(await call(asker, "ingest", "POST", f"/v1/redrives/{redrive}/{command}"))
 
     return await written(
-        asker, request, key, ("ingest", "steward"), action="redrive dead letters", resource=f"sources/{body.source}",
-        details={"ids": len(body.ids) if body.ids is not None else None, "dry_run": body.dry_run}, run=run,
+        asker, request, key, ("ingest", "steward"), action=f"{command} redrive", resource=f"redrives/{redrive}", run=run,
     )  # fmt: skip

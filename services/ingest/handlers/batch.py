@@ -22,13 +22,12 @@ from libs.common.partitioning import partition_for
 from libs.common.topics import DEAD, LEDGER
 from services.ingest.core.admission import Hold
 from services.ingest.core.records import MAX_RECORD, Bad, Good
+from services.ingest.core.redrives import CUT
 from services.ingest.core.signatures import replayed
 
 if TYPE_CHECKING:
     from services.ingest.handlers.writers import Writer
 
-KEPT_OF = "sx-payload-bytes"
-"""Header of a dead letter whose payload was cut: how many bytes the record had."""
 Written = tuple[bytes | None, bytes, Headers]
 """Key, value and headers of a record."""
 COUNTED: tuple[str, ...] = ("published", "duplicate", "dead_lettered", "refused")
@@ -47,6 +46,8 @@ class Submission:
     """Nobody waits for an answer who could mend a record: what is malformed becomes a dead letter, never refused."""
     receipt: str = field(default_factory=lambda: uuid4().hex)
     """Two requests with the same body have the same; `id` is of this one alone."""
+    letters: Sequence[str] = ()
+    """Of a re-drive: the dead letter that each record was."""
     delivery: str | None = None
     """The id of a signed delivery: one that comes again is a duplicate as a whole."""
     problem: Problem | None = None
@@ -190,6 +191,8 @@ class Batch:
             submission.new.append(event_id)
         trace = [("traceparent", record.traceparent.encode())] if record.traceparent else submission.headers
         headers = [*stamp, *trace]
+        if submission.letters:
+            headers.append(("sx-letter", submission.letters[record.index].encode()))
         if event_id is not None and record.event_time is not None:
             time = ("ce_time", _rfc3339(record.event_time))
             headers = [*headers, *writer.attributes, ("ce_id", event_id.encode()), time]
@@ -218,7 +221,7 @@ class Batch:
             code=record.error.code,
             **shown,
             payload_b64=base64.b64encode(record.raw[:MAX_RECORD]).decode(),
-            headers={KEPT_OF: str(len(record.raw))} if len(record.raw) > MAX_RECORD else {},
+            headers={CUT: str(len(record.raw))} if len(record.raw) > MAX_RECORD else {},
             first_seen=self.now,
             last_seen=self.now,
             service="ingest",

@@ -1,87 +1,194 @@
-"""Re-drive: dead letters validated against the present definition and, where they pass, published after all."""
+"""Re-drive: orders that check dead letters against the present definition and publish those that pass, after all.
 
-import base64
-from collections.abc import Sequence
+A step looks at some letters and notes what became of them in one transaction of the database. One that was cut off is
+done again: its receipt is the same, and the ids of the events are known, so that nothing is published twice.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
+import msgspec
+from pydantic import TypeAdapter
 
 from libs.common import clock
-from libs.common.events import DeadLetter
-from libs.common.kafka import read_all
-from libs.common.topics import DEAD
+from libs.common.errors import Invalid, NotFound, Problem
 from services.ingest import store
-from services.ingest.core.records import Bad, Good
-from services.ingest.handlers.batch import KEPT_OF, Submission
-from services.ingest.handlers.writers import Writers
+from services.ingest.core import receipts, redrives
+from services.ingest.core.fix import Fix
+from services.ingest.core.records import Good
+from services.ingest.core.redrives import ACTIVE, BEFORE, EXHAUSTED, GONE, Command, Order, Verdict
+from services.ingest.handlers.batch import Submission
+from services.ingest.handlers.writers import Writer, Writers
+
+log = logging.getLogger(__name__)
+
+CHECKED_AT_ONCE = 500
+"""Letters."""
+AGAIN_SECONDS = 1.0
+"""While a writer starts, or the database is away."""
+_FIX: TypeAdapter[Fix] = TypeAdapter(Fix)
 
 
-async def redrive(
-    writers: Writers,
-    pool: asyncpg.Pool,
-    source: str,
-    *,
-    ids: Sequence[str] | None = None,
-    reason: str | None = None,
-    dry_run: bool = False,
-    limit: int = 10_000,
-) -> dict[str, Any]:
-    """Counts, and an outcome per dead letter: passes, redriven, duplicate, fails (with the reason), done before.
+class Redrives:
+    """One of the service's loops: takes a step of each order that is under way, in turn."""
 
-    Each letter is driven once; the event's id guards against a second time as well.
-    """
-    writer = writers.get(source)
-    letters = [each for each in await _letters(writers, source) if _wanted(each, ids, reason)][:limit]
-    before = await store.redriven(pool, [letter.id for letter in letters])
-    outcomes: dict[str, dict[str, Any]] = {}
-    passing: list[tuple[DeadLetter, Good]] = []
-    for letter in letters:
-        if letter.id in before:
-            outcomes[letter.id] = {"outcome": "done before"}
-            continue
-        if KEPT_OF in letter.headers:
-            reason_why = f"only the beginning of its {letter.headers[KEPT_OF]} bytes was kept"
-            outcomes[letter.id] = {"outcome": "fails", "reason": reason_why}
-            continue
-        checked = writer.validator.single(len(passing), base64.b64decode(letter.payload_b64))
-        if isinstance(checked, Bad):
-            outcomes[letter.id] = {"outcome": "fails", "reason": checked.error.reason}
-        else:
-            outcomes[letter.id] = {"outcome": "passes"}
-            passing.append((letter, checked))
-    if passing and not dry_run:
-        submission = Submission([good for _, good in passing])
-        await writer.submit(submission)
-        await store.note_redriven(pool, [letter.id for letter, _ in passing], submission.receipt, clock.now())
-        for (letter, _), result in zip(passing, submission.results, strict=True):
-            published = result["status"] == "published"
-            outcomes[letter.id] = {
-                "outcome": "redriven" if published else "duplicate",
-                "receipt": submission.receipt,
-            }
-    counts: dict[str, int] = {}
-    for outcome in outcomes.values():
-        counts[outcome["outcome"]] = counts.get(outcome["outcome"], 0) + 1
-    shown = [{"id": id, **outcome} for id, outcome in outcomes.items()]
-    return {
-        "source": source,
-        "dry_run": dry_run,
-        "considered": len(letters),
-        "counts": counts,
-        "results": shown,
-    }
+    def __init__(self, pool: asyncpg.Pool, writers: Writers) -> None:
+        self.pool, self.writers = pool, writers
+        self.changed = asyncio.Event()
+        self.due: dict[str, float] = {}
+        """When the next step of an order may be taken."""
+        self.stepping = asyncio.Lock()
+        """A command waits for the step: what it says of the order's letters is so."""
+
+    async def order(self, order: Order, ids: Sequence[str] | None) -> dict[str, Any]:
+        """Take an order; Invalid if it names letters that are not there, or none."""
+        self.writers.get(order.source)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await store.add_redrive(connection, order)
+            count = await store.choose_letters(connection, order, ids, redrives.MOST_LETTERS + 1)
+            if ids is not None and count < len(set(ids)):
+                missing = await store.unchosen(connection, order.id, ids)
+                raise Invalid(
+                    f"{len(missing)} of them are no dead letters of {order.source}, or not stored yet: "
+                    + ", ".join(missing[:5]),
+                    code="unknown_letters",
+                )
+            if not 0 < count <= redrives.MOST_LETTERS:
+                what = f"{order.source}" if order.cause is None else f"{order.source} of cause {order.cause}"
+                said = "no" if not count else f"more than {redrives.MOST_LETTERS}"
+                raise Invalid(
+                    f"there are {said} dead letters of {what}", code="no_letters" if not count else "too_many"
+                )
+        self.changed.set()
+        return await self.shown(order.id)
+
+    async def command(self, id: str, command: Command) -> dict[str, Any]:
+        """What stands of it then; Conflict if its state takes no such command."""
+        async with self.stepping:
+            order = await store.redrive(self.pool, id)
+            if order is None:
+                raise _unknown(id)
+            state = redrives.commanded(order, command, await store.driven(self.pool, id))
+            note = "" if command != "cancel" else await self._left(id)
+            await store.set_redrive(self.pool, id, state, note, clock.now())
+        self.changed.set()
+        return await self.shown(id)
+
+    async def _left(self, id: str) -> str:
+        published = (await store.redrive_counts(self.pool, [id]))[id]["published"]
+        stays = "; what is published stays: a stream is only added to" if published else ""
+        return f"{published} of its events are published{stays}"
+
+    async def shown(self, id: str) -> dict[str, Any]:
+        order = await store.redrive(self.pool, id)
+        if order is None:
+            raise _unknown(id)
+        return {**(await self._shown([order]))[0], "failures": await store.redrive_failures(self.pool, id)}
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """The newest first."""
+        return await self._shown(await store.newest_redrives(self.pool))
+
+    async def _shown(self, orders: Sequence[Order]) -> list[dict[str, Any]]:
+        counts = await store.redrive_counts(self.pool, [order.id for order in orders])
+        return [msgspec.to_builtins(order) | counts[order.id] for order in orders]
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """What was under way when the process ended goes on."""
+        while not stopping.is_set():
+            self.changed.clear()
+            try:
+                pause = await self._round(stopping)
+            except store.UNREACHED as error:
+                log.warning("waiting", extra={"fields": {"loop": "ingest.redrive", "reason": repr(error)}})
+                pause = AGAIN_SECONDS
+            waits = [asyncio.create_task(event.wait()) for event in (self.changed, stopping)]
+            await asyncio.wait(waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+
+    async def _round(self, stopping: asyncio.Event) -> float | None:
+        """Seconds until something is due; None if nothing is under way."""
+        active = await store.redrives_in(self.pool, ACTIVE)
+        self.due = {id: self.due.get(id, 0.0) for id in active}
+        for id in active:
+            if self.due[id] <= clock.monotonic() and not stopping.is_set():
+                async with self.stepping:
+                    order = await store.redrive(self.pool, id)
+                    if order is not None and order.state in ACTIVE:
+                        self.due[id] = clock.monotonic() + await self._step(order)
+        return max(0.0, min(self.due.values()) - clock.monotonic()) if self.due else None
+
+    async def _step(self, order: Order) -> float:
+        """Seconds until the next."""
+        try:
+            writer = self.writers.get(order.source)
+            if order.state == "checking":
+                return await self._check(writer, order)
+            return await self._drive(writer, order)
+        except NotFound as error:
+            await self._enter(order, "failed", error.detail)
+        except Problem as error:  # overloaded, or the writer starts
+            log.info("re-drive waits", extra={"fields": {"redrive": order.id, "reason": error.detail}})
+        return AGAIN_SECONDS
+
+    async def _enter(self, order: Order, state: redrives.State, note: str = "") -> None:
+        await store.set_redrive(self.pool, order.id, state, note, clock.now())
+
+    async def _check(self, writer: Writer, order: Order) -> float:
+        places = await store.unchecked(self.pool, order.id, CHECKED_AT_ONCE)
+        if not places:
+            await self._enter(order, redrives.checked(order))
+            return 0.0
+        found = await self._judged(writer, order, places)
+        verdicts = {place: Verdict() if isinstance(each, Good) else each for place, each in found.items()}
+        await store.note_checked(self.pool, order.id, verdicts)
+        return 0.0
+
+    async def _drive(self, writer: Writer, order: Order) -> float:
+        driven = await store.driven(self.pool, order.id) if order.state == "canary" else 0
+        room = redrives.room(order, driven)
+        places = await store.undriven(self.pool, order.id, max(1, room))
+        if not places or not room:
+            await self._enter(order, "tried" if places else "done")
+            return 0.0
+        found = await self._judged(writer, order, places)
+        goods = {place: each for place, each in found.items() if isinstance(each, Good)}
+        verdicts = {place: each for place, each in found.items() if isinstance(each, Verdict)}
+        receipt = receipts.id_of(order.source, f"redrive {order.id} {min(places)}")
+        if goods:
+            letters = [places[place] for place in goods]
+            records = list(goods.values())
+            submission = Submission(records, receipt=receipt, letters=letters)
+            await writer.submit(submission)
+            settled = redrives.settled(records, submission.results, receipt)
+            verdicts |= dict(zip(goods, settled, strict=True))
+        await store.note_driven(self.pool, order.id, places, verdicts, receipt, clock.now())
+        return len(places) / order.rate
+
+    async def _judged(
+        self, writer: Writer, order: Order, places: Mapping[int, str]
+    ) -> dict[int, Good | Verdict]:
+        """Of each place what its letter is now."""
+        ids = list(places.values())
+        letters = await store.letters(self.pool, ids)
+        before, often = await store.redriven(self.pool, ids), await store.failed_drives(self.pool, ids)
+        fix, found, goods = _FIX.validate_python(order.fix), dict[int, Good | Verdict](), 0
+        for place, id in places.items():
+            if id in before:
+                found[place] = BEFORE
+            elif often.get(id, 0) >= redrives.MOST_DRIVEN:
+                found[place] = EXHAUSTED
+            elif id not in letters:
+                found[place] = GONE
+            else:
+                found[place] = redrives.again(writer.validator, fix, letters[id], goods)
+                goods += isinstance(found[place], Good)
+        return found
 
 
-async def _letters(writers: Writers, source: str) -> list[DeadLetter]:
-    """The source's dead letters, one of each id."""
-    found: dict[str, DeadLetter] = {}
-    async for records in read_all(writers.settings, DEAD.name):
-        for record in records:
-            if record.key == source.encode():
-                letter = DeadLetter.decode(record.value or b"")
-                found[letter.id] = letter
-    return list(found.values())
-
-
-def _wanted(letter: DeadLetter, ids: Sequence[str] | None, reason: str | None) -> bool:
-    return (ids is None or letter.id in ids) and (reason is None or reason in letter.reason)
+def _unknown(id: str) -> NotFound:
+    return NotFound(f"there is no re-drive {id}", code="unknown_redrive")

@@ -125,7 +125,7 @@ def test_the_same_write_with_the_same_key_is_done_once(mesh: Mesh) -> None:
         ("lena", "POST", "/v1/annotations", {"kpi": "none", "at": "2026-11-24T10:00:00Z", "text": "x"}, 404, "not_found"),
         ("lena", "POST", "/v1/signals/none/acknowledge", {}, 404, "not_found"),
         ("lena", "POST", "/v1/retention/run", {"dry_run": True}, 403, "forbidden"),
-        ("vic", "POST", "/v1/dead-letters/redrive", {"source": "strongroom"}, 403, "forbidden"),
+        ("vic", "POST", "/v1/redrives", {"source": "strongroom"}, 403, "forbidden"),
         ("ana", "GET", "/v1/audit/verify", None, 403, "forbidden"),
         ("operator", "POST", "/v1/sources/none/events", [], 404, "unknown_source"),
         ("operator", "POST", "/v1/catalog/apply", {"definitions": [{"kind": "kpi"}]}, 422, "inconsistent_catalog"),

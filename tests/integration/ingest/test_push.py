@@ -113,18 +113,3 @@ def test_the_books_of_a_source_balance(mesh: Mesh) -> None:
         return bool(rows) and rows[0][:2] == (0, 0) and rows[0][2] > 0
 
     assert until(balanced)
-
-
-def test_a_dead_letter_that_fits_after_a_change_is_driven_again_once(mesh: Mesh) -> None:
-    post(mesh, "sensor", json.dumps(event("later", note="new")).encode())
-    fields = [*SOURCE["fields"], {"name": "note", "type": "string", "nullable": True}]
-    mesh.define(SOURCE | {"fields": fields})
-
-    def drive() -> Any:
-        order = {"source": "sensor", "reason": "unknown field", "dry_run": False}
-        return mesh.service("ingest").post("/v1/dead-letters/redrive", json=order).json()["counts"]
-
-    assert until(lambda: drive().get("redriven") == 1 or None)
-    assert drive() == {"done before": 1}
-    rows = until(lambda: mesh.query("SELECT data->>'note' FROM read.events WHERE event_id = 'later'"))
-    assert rows == [("new",)]

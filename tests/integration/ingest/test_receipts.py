@@ -37,6 +37,12 @@ def events(name: str, count: int) -> list[dict[str, str]]:
     return [{"id": f"{name}{number}", "at": "2026-11-24T10:00:00Z"} for number in range(count)]
 
 
+def checked(mesh: Mesh, id: str) -> dict[str, Any] | None:
+    """A re-drive, once all its letters are."""
+    shown = mesh.service("ingest").get(f"/v1/redrives/{id}").json()
+    return shown if shown["state"] == "checked" else None
+
+
 def valid(mesh: Mesh, proof: dict[str, Any]) -> bool:
     return mesh.service("ingest").post("/v1/receipts/verify", json=proof).json()["valid"]
 
@@ -115,6 +121,8 @@ async def test_a_dead_letter_larger_than_any_batch_is_kept_in_part_and_says_so(m
     assert json.loads(base64.b64decode(whole.payload_b64)) == large
     assert len(base64.b64decode(cut.payload_b64)) == 1_000_000
     assert int(cut.headers["sx-payload-bytes"]) > 12_000_000
+    until(lambda: mesh.query("SELECT 1 FROM read.dead_letters WHERE id = %s", cut.id))
     order = {"source": "lettered", "ids": [cut.id], "dry_run": True}
-    driven = mesh.service("ingest").post("/v1/dead-letters/redrive", json=order).json()
-    assert driven["counts"] == {"fails": 1}
+    id = mesh.service("ingest").post("/v1/redrives", json=order).json()["id"]
+    shown = until(lambda: checked(mesh, id))
+    assert (shown["failing"], shown["waiting"], shown["failures"][0]["code"]) == (1, 0, "cut")

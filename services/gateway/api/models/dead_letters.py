@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field
-
 from services.gateway.api.models.common import Answer, Paged, example
 
 
@@ -78,6 +76,8 @@ class DeadLetterGroup(Answer):
     field: str | None
     rule: str | None
     letters: int
+    driven: int
+    """Those that a re-drive has published."""
     first_seen: datetime
     last_seen: datetime
     examples: list[str]
@@ -94,23 +94,9 @@ class DeadLetterGroups(Answer):
             {
                 "source": "departures", "cause": "4f0b8c21d9e3", "stage": "validate", "error": "BadMessage",
                 "code": "unknown_field", "field": "gate", "rule": "Object contains unknown field `gate`",
-                "letters": 276, "first_seen": "2026-11-24T10:00:00Z", "last_seen": "2026-11-24T10:04:00Z",
+                "letters": 276, "driven": 0, "first_seen": "2026-11-24T10:00:00Z", "last_seen": "2026-11-24T10:04:00Z",
                 "examples": ["0b7f/1"],
             }
         ],
         as_of="2026-11-24T10:04:02Z",
     )  # fmt: skip
-
-
-class RedriveBody(Answer):
-    """Which dead letters of a source to send again."""
-
-    source: str
-    ids: list[str] | None = None
-    reason: str | None = None
-    """Only those whose reason holds this text."""
-    dry_run: bool = False
-    limit: int | None = Field(default=None, ge=1, le=100_000)
-    """At most so many; 10,000 if not given."""
-
-    model_config = example(source="departures", ids=["0b7f/1"], reason=None, dry_run=True, limit=None)
