@@ -45,7 +45,7 @@ def dead_letters(
         table.add_column(name, no_wrap=True)
     table.add_column("what", overflow="fold")
     for each in items:
-        what = " ".join(each[name] for name in ("stage", "field", "rule") if each[name])
+        what = " ".join(each[name] for name in ("stage", "code", "field", "rule") if each[name])
         table.add_row(
             each["source"],
             each["cause"],
@@ -142,7 +142,8 @@ SAID = {
 def show(found: dict[str, Any]) -> None:
     out.print(f"{found['state']}: {line(found)}", markup=False)
     for each in found["failures"]:
-        out.print(f"    {each['letters']:,} × {each['field'] or each['code']}: {each['rule']}", markup=False)
+        what = ": ".join(each[name] for name in ("code", "field", "rule") if each[name])
+        out.print(f"    {each['letters']:,} × {what}", markup=False)
     if found["note"]:
         out.print(f"    {found['note']}", markup=False)
     if found["state"] in WAITING:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from services.gateway.api.asking import SignedIn
+from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.commands import call, written
 from services.gateway.api.models.dead_letters import (
     DeadLetterGroup,
@@ -23,7 +23,7 @@ from services.gateway.api.models.redrives import (
 from services.gateway.api.paging import PageToken, SmallLimit, cut
 from services.gateway.api.problems import RESPONSES
 from services.gateway.api.sources import IdempotencyKey
-from services.gateway.core.deadletters import show_dead_letter
+from services.gateway.core.deadletters import show_cause, show_dead_letter
 from services.gateway.store import dead_letters as rows
 
 router = APIRouter(prefix="/v1", tags=["dead letters"], responses=RESPONSES)
@@ -67,14 +67,18 @@ async def group_dead_letters(
     """Refused records by their cause, the most frequent first: what one thing mends is one group."""
     asker.require("read")
     found = await rows.groups(asker.desk.pool, source)
+    catalog = asker.desk.catalog
+    shown = [show_cause(asker.rights, catalog.source(row["source"]), row) for row in found]
     groups = DeadLetterGroups(
-        items=[DeadLetterGroup.model_validate(dict(row)) for row in found], as_of=asker.desk.now()
+        items=[DeadLetterGroup.model_validate(each) for each in shown], as_of=asker.desk.now()
     )
     return await asker.answer(groups, "read dead letters", f"dead-letters/{source or ''}")
 
 
-def _shown(answer: Any) -> dict[str, Any]:
-    return RedriveShown.model_validate(answer).model_dump(mode="json")
+def _shown(asker: Asker, answer: dict[str, Any]) -> RedriveShown:
+    source = asker.desk.catalog.source(answer["source"])
+    failures = [show_cause(asker.rights, source, each) for each in answer["failures"]]
+    return RedriveShown.model_validate({**answer, "failures": failures})
 
 
 @router.post("/redrives", response_model=RedriveShown)
@@ -85,7 +89,8 @@ async def order_redrive(
     unless it is a dry run, or a canary waits (permission: ingest or steward)."""
 
     async def run() -> dict[str, Any]:
-        return _shown(await call(asker, "ingest", "POST", "/v1/redrives", body.model_dump(exclude_none=True)))
+        answer = await call(asker, "ingest", "POST", "/v1/redrives", body.model_dump(exclude_none=True))
+        return _shown(asker, answer).model_dump(mode="json")
 
     details = {
         "cause": body.cause, "ids": None if body.ids is None else len(body.ids), "dry_run": body.dry_run,
@@ -110,7 +115,7 @@ async def list_redrives(asker: SignedIn) -> RedriveList:
 async def get_redrive(redrive: str, asker: SignedIn) -> RedriveShown:
     """How one goes, and why letters of it are not driven."""
     asker.require("ingest", "steward")
-    found = RedriveShown.model_validate(await call(asker, "ingest", "GET", f"/v1/redrives/{redrive}"))
+    found = _shown(asker, await call(asker, "ingest", "GET", f"/v1/redrives/{redrive}"))
     return await asker.answer(found, "read redrive", f"redrives/{redrive}")
 
 
@@ -122,7 +127,8 @@ async def command_redrive(
     stream is only added to (permission: ingest or steward)."""
 
     async def run() -> dict[str, Any]:
-        return _shown(await call(asker, "ingest", "POST", f"/v1/redrives/{redrive}/{command}"))
+        answer = await call(asker, "ingest", "POST", f"/v1/redrives/{redrive}/{command}")
+        return _shown(asker, answer).model_dump(mode="json")
 
     return await written(
         asker, request, key, ("ingest", "steward"), action=f"{command} redrive", resource=f"redrives/{redrive}", run=run,

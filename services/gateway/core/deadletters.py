@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from libs.common.catalog import Source
+from services.gateway.core.access import Rights
 from services.gateway.core.masking import Veil
 
 _OPEN_HEADERS = ("sx-", "traceparent", "ce_specversion", "ce_source", "ce_type", "content-type")
@@ -51,6 +52,16 @@ def show_dead_letter(veil: Veil, source: Source | None, row: Mapping[str, Any]) 
         "headers": _headers(veil, source, row["headers"] or {}),
     }
     return shown if everything else {name: veil.everywhere(value) for name, value in shown.items()}
+
+
+def show_cause(rights: Rights, source: Source | None, cause: Mapping[str, Any]) -> dict[str, Any]:
+    """What one cause of dead letters is: field and rule. Of a field that the source does not define, and of what could
+    not be read, they may quote the record: nothing is said to those who do not see every class."""
+    field = cause["field"]
+    known = source is not None and field is not None and source.field(field) is not None
+    if known or rights.sees_every_class:
+        return dict(cause)
+    return {**cause, "field": None, "rule": None}
 
 
 _COLUMNS = (

@@ -125,4 +125,5 @@ async def test_a_dead_letter_larger_than_any_batch_is_kept_in_part_and_says_so(m
     order = {"source": "lettered", "ids": [cut.id], "dry_run": True}
     id = mesh.service("ingest").post("/v1/redrives", json=order).json()["id"]
     shown = until(lambda: checked(mesh, id))
+    assert shown is not None
     assert (shown["failing"], shown["waiting"], shown["failures"][0]["code"]) == (1, 0, "cut")
