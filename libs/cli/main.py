@@ -18,6 +18,7 @@ from libs.cli.server import Server, Unreachable, Url, fail, local
 from libs.cli.source import source as sources
 from libs.common.catalog.catalog import Catalog
 from libs.common.catalog.check import changes, check
+from libs.common.catalog.check_minimise import notes
 from libs.common.catalog.cost import costs
 from libs.common.catalog.models import FOLDERS
 from libs.common.catalog.workspace import Workspace, findings_text, load
@@ -99,6 +100,13 @@ def show_costs(found: Iterable[dict[str, Any]]) -> None:
             out.print(f"    {need}", markup=False)
 
 
+def show_notes(workspace: Workspace) -> None:
+    """What is no fault and might be looked at."""
+    for source, path, message in notes(workspace.definitions):
+        file, line = workspace.locate("source", source, path)
+        out.print(f"  note: {file.name}:{line}: {message}", markup=False)
+
+
 @app.command()
 def plan(
     folder: Folder,
@@ -121,11 +129,14 @@ def plan(
             print(json.dumps({"changes": [], "problems": [], "costs": estimates}))
         else:
             show_costs(estimates)
+            show_notes(workspace)
             out.print(f"{len(found)} definitions, consistent; not compared with a running system")
         return
     try:
         with Server(server) as gateway:
             show(gateway.post("/v1/catalog/plan", body(workspace, prune)), workspace, as_json)
+        if not as_json:
+            show_notes(workspace)
     except Unreachable as error:
         raise fail(str(error)) from error
 

@@ -194,7 +194,8 @@ async def _received(writer: Writer, schemas: Schemas, request: Request, hold: Ho
         raise TooLarge(f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records")
     hold.take(records=len(records))
     writer.charge(len(records))
-    receipt = receipts.id_of(writer.source.id, sha256)
+    secret = writer.settings.receipt_secret.get_secret_value().encode() if writer.minimiser else None
+    receipt = receipts.id_of(writer.source.id, sha256, secret)
     return Submission(records, hold=hold, delivery=delivery, receipt=receipt, sha256=sha256)
 
 

@@ -11,7 +11,7 @@ _SECRET = "SEXTANT_SECRET_"
 
 
 def _secrets() -> dict[str, SecretStr]:
-    """What sources call by name: those of webhooks."""
+    """What sources call by name: those of webhooks, pulls and pseudonyms."""
     named = (
         (name.removeprefix(_SECRET), value) for name, value in os.environ.items() if name.startswith(_SECRET)
     )

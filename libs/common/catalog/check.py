@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from libs.common.catalog.catalog import Catalog
 from libs.common.catalog.check_kpi import check_kpi
+from libs.common.catalog.check_minimise import check_minimise
 from libs.common.catalog.check_pull import check_pull
 from libs.common.catalog.faults import Fault, unknown
 from libs.common.catalog.models import AnyDefinition, Kpi, Objective, Playbook, Policy, Rule, Source, Team
@@ -96,6 +97,7 @@ def _source(source: Source, before: Source | None) -> Iterator[Fault]:
                 yield role, f"{name} is {types[name]}, not {' or '.join(kinds)}", "type"
     if source.pull is not None:
         yield from check_pull(source, source.pull)
+    yield from check_minimise(source)
     if before is not None:
         yield from _breaking(source, before)
 

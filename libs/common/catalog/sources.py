@@ -7,6 +7,7 @@ from pydantic import Field
 
 from libs.common.catalog.definition import Classification, Definition, FieldType, Named
 from libs.common.catalog.duration import Duration
+from libs.common.catalog.minimise import Minimise
 from libs.common.catalog.pulls import Pull
 
 
@@ -19,6 +20,8 @@ class SourceField(Definition):
     classification: Classification = "internal"
     purposes: tuple[str, ...] | None = None
     """What the field may be used for; None allows every purpose, () none."""
+    minimise: Minimise | None = None
+    """What is left of its values before anything of them is written."""
     description: str = ""
 
 
@@ -98,6 +101,11 @@ class Source(Named):
     def versioned(self) -> bool:
         """Whether it is a reference that keeps, of each key, the rows of all times."""
         return self.reference and self.event_time is not None
+
+    @property
+    def minimises(self) -> bool:
+        """Whether any field of it is minimised."""
+        return any(field.minimise is not None for field in self.fields)
 
     def field(self, name: str) -> SourceField | None:
         return next((field for field in self.fields if field.name == name), None)

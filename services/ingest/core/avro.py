@@ -51,7 +51,9 @@ class Reader:
             values: Any = fastavro.schemaless_reader(source, self.schema, None)
         except Exception as error:  # fastavro raises whatever its reader stumbled over
             code = "invalid_utf8" if isinstance(error, UnicodeDecodeError) else "malformed"
-            raise BadMessage(f"not of its schema: {error!r}"[:300], rule="Avro", code=code) from error
+            raise BadMessage(
+                f"not of its schema: {type(error).__name__}: {error}"[:300], rule="Avro", code=code
+            ) from error
         return values
 
     def message(self, body: bytes) -> dict[str, Any]:

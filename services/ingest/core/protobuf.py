@@ -53,7 +53,7 @@ class Reader:
             found.ParseFromString(body[place:])
         except Exception as error:
             raise BadMessage(
-                f"not of its schema: {error!r}"[:300], rule="Protobuf", code="malformed"
+                f"not of its schema: {type(error).__name__}: {error}"[:300], rule="Protobuf", code="malformed"
             ) from error
         unknown: Any = unknown_fields.UnknownFieldSet(found)
         if len(unknown):

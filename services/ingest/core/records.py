@@ -43,6 +43,8 @@ class Good(msgspec.Struct, frozen=True):
     event_time: datetime | None
     raw: bytes
     traceparent: str | None = None
+    pseudonyms: tuple[str, ...] = ()
+    """Fields whose values are pseudonyms already."""
 
 
 class Bad(msgspec.Struct, frozen=True):
@@ -52,6 +54,8 @@ class Bad(msgspec.Struct, frozen=True):
     error: BadMessage
     raw: bytes
     event_id: str | None = None
+    headers: dict[str, str] = {}
+    """Of its dead letter: what of it is kept."""
 
 
 class Validator:
@@ -143,9 +147,9 @@ class Validator:
             )
             return Bad(index, error, raw)
         event_time = None if self.time_at is None else values[self.time_at]
-        return Good(index, values, self._key(values), event_id, event_time, raw, traceparent)
+        return Good(index, values, self.key(values), event_id, event_time, raw, traceparent)
 
-    def _key(self, values: tuple[Any, ...]) -> bytes:
+    def key(self, values: tuple[Any, ...]) -> bytes:
         """The values of the source's key fields, joined by `|`.
 
         Of a reference with versions the time (ms) from which the row is valid comes last: each version is kept.

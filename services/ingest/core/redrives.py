@@ -8,6 +8,7 @@ import msgspec
 
 from libs.common.errors import BadMessage, Conflict
 from services.ingest.core.fix import Step, mend
+from services.ingest.core.minimise import DROPPED, driven
 from services.ingest.core.records import Bad, Good, Validator
 
 State = Literal["checking", "checked", "canary", "tried", "running", "paused", "done", "cancelled", "failed"]
@@ -113,11 +114,14 @@ def again(validator: Validator, fix: Sequence[Step], letter: Letter, index: int)
         return Verdict("fails", "on_a_topic", rule="what lies on a topic is not published again")
     if CUT in letter.headers:
         return Verdict("fails", "cut", rule=f"only the beginning of its {letter.headers[CUT]} bytes was kept")
+    if DROPPED in letter.headers:
+        rule = f"its {letter.headers[DROPPED]} bytes were not kept: no JSON object, which could be minimised"
+        return Verdict("fails", "not_kept", rule=rule)
     try:
         result = validator.single(index, mend(fix, letter.payload))
     except BadMessage as error:
         return _failed(error)
-    return _failed(result.error) if isinstance(result, Bad) else result
+    return _failed(result.error) if isinstance(result, Bad) else driven(result, letter.headers)
 
 
 def settled(goods: Sequence[Good], results: Sequence[Mapping[str, Any]], receipt: str) -> list[Verdict]:

@@ -221,7 +221,7 @@ class Batch:
             code=record.error.code,
             **shown,
             payload_b64=base64.b64encode(record.raw[:MAX_RECORD]).decode(),
-            headers={CUT: str(len(record.raw))} if len(record.raw) > MAX_RECORD else {},
+            headers=record.headers | ({CUT: str(len(record.raw))} if len(record.raw) > MAX_RECORD else {}),
             first_seen=self.now,
             last_seen=self.now,
             service="ingest",

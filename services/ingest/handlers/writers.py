@@ -22,6 +22,7 @@ from libs.common.errors import NotFound, Overloaded, Problem
 from libs.common.kafka import Headers, ensure_topics, producer, read_all
 from libs.common.topics import EVENTS, REFERENCE
 from services.ingest.core.admission import Admission
+from services.ingest.core.minimise import SHORTEST, Minimiser
 from services.ingest.core.quota import Bucket
 from services.ingest.core.records import Validator
 from services.ingest.core.signatures import keys_of, stated, verify
@@ -63,6 +64,8 @@ class Writer:
     def _define(self, source: Source, schema_id: int, version: int) -> None:
         self.source, self.schema_id, self.version = source, schema_id, version
         self.validator, self.encoder = Validator(source), Encoder(source.avro_schema(), schema_id)
+        secrets = {name: value.get_secret_value().encode() for name, value in self.settings.secrets.items()}
+        self.minimiser = Minimiser(self.validator, secrets) if source.minimises else None
         self.attributes: Headers = [
             ("ce_specversion", b"1.0"),
             ("ce_source", f"/sources/{source.id}".encode()),
@@ -102,6 +105,10 @@ class Writer:
             submission.hold = self.admission.hold(self.source.id)
             size = sum(len(record.raw) for record in submission.records)
             submission.hold.take(bytes=size, records=len(submission.records))
+        if self.minimiser is not None:
+            if self.minimiser.lacks:
+                raise _no_key(self.minimiser.lacks[0])
+            submission.records = self.minimiser.all(submission.records)
         submission.hold.passed_on = True
         self.queue.put_nowait(submission)
         await submission.answered
@@ -226,6 +233,17 @@ def _no_secret(name: str, why: str) -> Problem:
     return Problem(
         f"the secret {name} of this webhook cannot be used: {why}",
         code="webhook_secret_missing",
+        status=503,
+        scope="system",
+        retryable=True,
+        retry_after=60,
+    )
+
+
+def _no_key(name: str) -> Problem:
+    return Problem(
+        f"the secret {name} of pseudonyms is not set, or has fewer than {SHORTEST} bytes",
+        code="minimise_secret_missing",
         status=503,
         scope="system",
         retryable=True,
