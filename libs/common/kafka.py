@@ -1,17 +1,22 @@
 """Kafka clients as this project uses them, and what the client library leaves out."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
-from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError
 from aiokafka.producer import sender
 
 from libs.common import fetches, groups
 from libs.common.batches import Record
 from libs.common.settings import ServiceSettings
 from libs.common.topics import Topic
+
+log = logging.getLogger(__name__)
 
 MAX_MESSAGE = 8 * 1024 * 1024
 Headers = list[tuple[str, bytes]]
@@ -55,6 +60,22 @@ def consumer(settings: ServiceSettings, group: str | None = None, **options: Any
     )
 
 
+async def answering(settings: ServiceSettings, stopping: asyncio.Event) -> bool:
+    """Waits until the brokers answer, and says so; false if the process is to stop before."""
+    while not stopping.is_set():
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+        try:
+            await admin.start()
+            return True
+        except KafkaConnectionError as error:
+            log.warning("the brokers do not answer", extra={"fields": {"error": str(error)}})
+        finally:
+            await admin.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), 1)
+    return False
+
+
 async def ensure_topics(settings: ServiceSettings, topics: Iterable[tuple[str, Topic, int]]) -> None:
     """Create what is missing of (logical name, its page in `topics.py`, partitions); what exists stays."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
@@ -86,9 +107,14 @@ async def _create(
 
 
 async def read_all(
-    settings: ServiceSettings, topic: str, *, partitions: Iterable[int] | None = None, undecided: bool = False
+    settings: ServiceSettings,
+    topic: str,
+    *,
+    partitions: Iterable[int] | None = None,
+    undecided: bool = False,
+    since: int | None = None,
 ) -> AsyncIterator[Sequence[Record]]:
-    """Batches of a topic's committed records from its start to the end that it has now.
+    """Batches of a topic's committed records from its start, or what came since (ms), to the end that it has now.
 
     Readers see nothing behind a transaction that is open. In a partition that several writers share, that is
     anyone's, and what is committed behind it is missed: with `undecided` those that are open now are waited for.
@@ -112,6 +138,9 @@ async def read_all(
         else:
             ends = await client.end_offsets(assigned)
         pending = {tp for tp in assigned if ends[tp] > 0}
+        if since is not None:
+            for tp, found in (await client.offsets_for_times(dict.fromkeys(pending, since))).items():
+                client.seek(tp, ends[tp] if found is None else found.offset)
         while pending:
             for records in (await client.getmany(*pending, timeout_ms=100)).values():
                 yield records

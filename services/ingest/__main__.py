@@ -7,11 +7,9 @@ from libs.common.catalog.follow import Follower
 from libs.common.database import pool
 from libs.common.events import CatalogEntry
 from libs.common.http import application
-from libs.common.kafka import ensure_topics
 from libs.common.migrate import migrate
 from libs.common.registry import Registry
 from libs.common.service import Health, run, serve
-from libs.common.topics import used_by
 from services.ingest.api import redrive_routes, routes
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import Redrives
@@ -22,7 +20,6 @@ from services.ingest.settings import Settings
 
 async def main(settings: Settings) -> None:
     await asyncio.to_thread(migrate, settings.database, "ingest")
-    await ensure_topics(settings, used_by("ingest"))
     health = Health()
     connections = await pool(settings, "ingest")
     follower = Follower(settings, health.part("catalog"))

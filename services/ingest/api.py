@@ -97,7 +97,7 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
             with writers.admission.hold(source) as hold:
                 submission = await _received(writer, schemas, request, hold)
                 submission.brief = results == "errors"
-                await writer.submit(submission)
+                await writer.submit(submission, writers.settings.confirm_seconds)
         answer = {**submission.answer(source), "proof": _proof(writer, submission)}
         status = 200 if not answer["refused"] else 207 if answer["accepted"] else 422
         if status == 422:
@@ -108,7 +108,7 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
     async def declare(source: str, watermark: Watermark) -> dict[str, Any]:
         """Declare that nothing earlier than `through` will follow: windows up to it can close."""
         submission = Submission([], watermark.through)
-        await writers.get(source).submit(submission)
+        await writers.get(source).submit(submission, writers.settings.confirm_seconds)
         return {"receipt": submission.receipt, "source": source, "through": watermark.through}
 
     @router.get("/sources/{source}")

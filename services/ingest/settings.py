@@ -26,6 +26,8 @@ class Settings(ServiceSettings):
     """Records of one request."""
     body_seconds: float = 60
     """Within which the body of a request has to come."""
+    confirm_seconds: float = 15
+    """Within which the brokers confirm a push, or it is answered 503."""
     max_queued: int = 400_000
     """Records of all sources that wait to be published. A source may hold as much as is free, alone half of it;
     beyond it requests are answered 503."""

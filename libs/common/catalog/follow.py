@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from libs.common.catalog.catalog import Catalog
 from libs.common.events import CatalogEntry
-from libs.common.kafka import Record, consumer, ensure_topics
+from libs.common.kafka import Record, answering, consumer, ensure_topics
 from libs.common.service import Readiness
 from libs.common.settings import ServiceSettings
 from libs.common.topics import CATALOG
@@ -36,6 +36,8 @@ class Follower:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until stopping; `on_change` is awaited for every entry, those of the first load included."""
+        if not await answering(self.settings, stopping):
+            return
         await ensure_topics(self.settings, [(CATALOG.name, CATALOG, CATALOG.partitions)])
         client = consumer(self.settings)
         await client.start()

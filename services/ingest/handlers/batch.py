@@ -145,6 +145,9 @@ class Batch:
         if delivery is not None and first is None and submission.accepted:
             self.ids[delivery] = submission.receipt
             submission.new.append(delivery)
+        if submission.counts["dead_lettered"] and self._has_letters_once(submission):
+            self.ids[letters_of(submission.receipt)] = submission.receipt
+            submission.new.append(letters_of(submission.receipt))
         submission.places = {
             partition: (length, len(self.events[partition]) - 1)
             for partition, length in enumerate(before)
@@ -180,6 +183,10 @@ class Batch:
     def _refuses(self, submission: Submission) -> bool:
         return self.writer.source.on_malformed == "refuse" and not submission.unattended
 
+    def _has_letters_once(self, submission: Submission) -> bool:
+        """What is malformed has no id; it is known by its body, where what is well formed is known too."""
+        return self.writer.source.event_id is not None and submission.sha256 is not None
+
     def _good(self, record: Good, submission: Submission, stamp: Headers) -> None:
         writer, event_id = self.writer, record.event_id
         if event_id is not None:
@@ -213,6 +220,10 @@ class Batch:
         }
         if self._refuses(submission):
             return result
+        if self._has_letters_once(submission):
+            receipt = self._before(letters_of(submission.receipt))
+            if receipt is not None:
+                return _duplicate(record, receipt)
         letter = DeadLetter.build(
             id=f"{submission.id}/{record.index}",
             source=self.writer.source.id,
@@ -232,7 +243,8 @@ class Batch:
             minute=self.minute,
         )
         telemetry.DEAD_LETTERS.labels("ingest", self.writer.topic).inc()
-        self.others[DEAD.name].append((self.writer.source.id.encode(), letter.encode(), submission.headers))
+        headers = [*submission.headers, ("sx-receipt", submission.receipt.encode())]
+        self.others[DEAD.name].append((self.writer.source.id.encode(), letter.encode(), headers))
         return result | {"status": "dead_lettered", "dead_letter": letter.id}
 
     def _declare(self, through: datetime) -> None:
@@ -286,6 +298,11 @@ def located(
         for partition, (first, last) in places.items()
         if all(base >= 0 for _, base in begins[partition])
     }
+
+
+def letters_of(receipt: str) -> Hashable:
+    """How the dead letters of a body are remembered: a body that comes again has them already."""
+    return "letters", receipt
 
 
 def _duplicate(record: Good | Bad, receipt: str) -> dict[str, Any]:

@@ -19,15 +19,15 @@ from libs.common.batches import Record
 from libs.common.catalog import Catalog, Source
 from libs.common.encoder import Encoder
 from libs.common.errors import NotFound, Overloaded, Problem
-from libs.common.kafka import Headers, ensure_topics, producer, read_all
-from libs.common.topics import EVENTS, REFERENCE
+from libs.common.kafka import Headers, answering, ensure_topics, producer, read_all
+from libs.common.topics import DEAD, EVENTS, REFERENCE, used_by
 from services.ingest.core.admission import Admission
 from services.ingest.core.minimise import SHORTEST, Minimiser
 from services.ingest.core.quota import Bucket
 from services.ingest.core.records import Validator
 from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
-from services.ingest.handlers.batch import Batch, Submission, located
+from services.ingest.handlers.batch import Batch, Submission, letters_of, located
 from services.ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,10 @@ class Writer:
         self.window = Window(settings.dedup_window, _ms(source.dedup))
         self.queue: asyncio.Queue[Submission] = asyncio.Queue()
         self.ready = asyncio.Event()
+        self.began: float | None = None
+        """When the transaction in hand was begun."""
+        self.taken: list[Submission] = []
+        """What is in it."""
         self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
         for room in (admission.bytes, admission.records):
             held = telemetry.WAITING.labels(source.id, room.unit)
@@ -99,8 +103,15 @@ class Writer:
             raise _no_secret(webhook.secret, "it is not set")
         return verify(keys, headers, body, clock.now())
 
-    async def submit(self, submission: Submission) -> None:
-        """Returns when everything of it is committed; Overloaded if too much waits already."""
+    @property
+    def is_stuck(self) -> bool:
+        """The brokers do not confirm what was handed to them."""
+        return self.began is not None and clock.monotonic() - self.began > self.settings.confirm_seconds
+
+    async def submit(self, submission: Submission, within: float | None = None) -> None:
+        """Returns when everything of it is committed; Overloaded if too much waits already, or it is not in time."""
+        if not self.ready.is_set():
+            raise _absent(self.source.id)
         if submission.hold is None:
             submission.hold = self.admission.hold(self.source.id)
             size = sum(len(record.raw) for record in submission.records)
@@ -111,7 +122,11 @@ class Writer:
             submission.records = self.minimiser.all(submission.records)
         submission.hold.passed_on = True
         self.queue.put_nowait(submission)
-        await submission.answered
+        try:
+            async with asyncio.timeout(within):
+                await submission.answered
+        except TimeoutError as error:
+            raise _unconfirmed(f"within {within:g} s") from error
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until stopping and nothing waits any more."""
@@ -134,10 +149,21 @@ class Writer:
                     take.cancel()
                     continue
                 await self._publish(next(turn), self._group(take.result()))
+            self.ready.clear()  # whoever is still read comes too late
             stop.cancel()
         finally:
+            self._give_up()
             for each in producers:
                 await each.stop()
+
+    def _give_up(self) -> None:
+        """Whoever waits still, because this ends by an error, is told to come again."""
+        self.ready.clear()
+        while not self.queue.empty():
+            self.taken.append(self.queue.get_nowait())
+        for submission in self.taken:
+            submission.problem = _unconfirmed("before the writer ended")
+            submission.end()
 
     async def _remember(self) -> None:
         """Read the dedup window back from what was committed. The former writer is fenced by now."""
@@ -146,18 +172,30 @@ class Writer:
         async for records in read_all(self.settings, self.topic):
             for (receipt, at), ids in _published(records):
                 self.window.remember(ids, receipt, at)
+        if self.source.event_id is not None and self.source.on_malformed == "dead_letter":
+            since = clock.milliseconds(clock.now()) - self.window.keep
+            async for records in read_all(self.settings, DEAD.name, since=since, undecided=True):
+                for receipt, at in _lettered(records, self.source.id):
+                    self.window.remember([letters_of(receipt)], receipt, at)
         self.window.forget(clock.milliseconds(clock.now()))
         log.info("dedup window read", extra={"fields": {"source": self.source.id, "ids": len(self.window)}})
 
     def _group(self, first: Submission) -> list[Submission]:
-        group, records = [first], len(first.records)
-        while records < GROUP and not self.queue.empty():
-            group.append(self.queue.get_nowait())
-            records += len(group[-1].records)
-        return group
+        group: list[Submission] = []
+        records, submission = 0, first
+        while True:
+            if submission.answered.cancelled():  # whoever waited was told that it was not taken
+                submission.end()
+            else:
+                group.append(submission)
+                records += len(submission.records)
+            if records >= GROUP or self.queue.empty():
+                return group
+            submission = self.queue.get_nowait()
 
     async def _publish(self, writer: AIOKafkaProducer, group: Sequence[Submission]) -> None:
         """One transaction; then the window, then the answers."""
+        self.began, self.taken = clock.monotonic(), list(group)
         batch, begins = Batch(self, clock.now()), {}
         for submission in group:
             batch.take(submission)
@@ -169,6 +207,7 @@ class Writer:
             submission.places = located(submission.places, begins)
             submission.at = batch.now
             submission.end()
+        self.began, self.taken = None, []
         self.window.forget(batch.ms)
 
 
@@ -182,7 +221,7 @@ class Writers:
         self.changed = asyncio.Event()
 
     def get(self, source: str) -> Writer:
-        """NotFound if there is no such source, Overloaded while its writer starts."""
+        """NotFound if there is no such source, Overloaded while its writer starts or the brokers do not answer."""
         if not self.loaded.is_set():
             raise Overloaded("the catalog is being read", retry_after=1, scope="system", retryable=True)
         if self.catalog.source(source) is None:
@@ -195,8 +234,14 @@ class Writers:
             )
         writer = self.writers.get(source)
         if writer is None or not writer.ready.is_set():
+            raise _absent(source)
+        if writer.is_stuck:
             raise Overloaded(
-                f"the writer of {source} is starting", retry_after=1, scope="source", retryable=True
+                "the brokers do not confirm what was sent to them before",
+                code="brokers_away",
+                scope="system",
+                retryable=True,
+                retry_after=2,
             )
         return writer
 
@@ -205,6 +250,9 @@ class Writers:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Starts a writer for each source that appears; one that fails ends the process."""
+        if not await answering(self.settings, stopping):
+            return
+        await ensure_topics(self.settings, used_by("ingest"))
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 self.changed.clear()
@@ -227,6 +275,17 @@ class Writers:
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
         elif writer.version != version:
             writer.redefine(source, schema_id, version)
+
+
+def _absent(source: str) -> Overloaded:
+    why = f"the writer of {source} is starting, or stopping"
+    return Overloaded(why, retry_after=1, scope="source", retryable=True)
+
+
+def _unconfirmed(when: str) -> Overloaded:
+    """Whether it is published is not known, unless it is repeated."""
+    why = f"the brokers did not confirm it {when}: repeat it as it is"
+    return Overloaded(why, code="unconfirmed", scope="system", retryable=True, retry_after=2)
 
 
 def _no_secret(name: str, why: str) -> Problem:
@@ -275,3 +334,13 @@ def _published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], Ite
             ids["delivery", headers["sx-delivery"].decode()] = None
     if here is not None:
         yield here, ids
+
+
+def _lettered(records: Iterable[Record], source: str) -> Iterator[tuple[str, int]]:
+    """(receipt, arrival in ms) of the dead letters that ingest wrote of a source, one after another of a body once."""
+    last = ""
+    for record in records:
+        receipt = dict(record.headers).get("sx-receipt", b"").decode()
+        if receipt and receipt != last and record.key == source.encode():
+            yield receipt, record.timestamp
+            last = receipt
