@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,8 @@ def slowest(senders: Sequence[Sender]) -> float:
 
 @pytest.mark.timeout(600)
 def test_broker_killed_three_times_registry_and_redis_away(stack: Stack, tmp_path: Path) -> None:
-    url, limit = stack.addresses["SEXTANT_DATABASE"], {"SEXTANT_CONFIRM_SECONDS": str(CONFIRM)}
+    url = stack.addresses["SEXTANT_DATABASE"]
+    limit: dict[str, Any] = {"SEXTANT_CONFIRM_SECONDS": str(CONFIRM)}
     with (
         fresh_database(url, "faults") as database,
         running(stack.addresses, "faults.", database, tmp_path, **limit) as ingest,
@@ -119,6 +121,7 @@ def test_started_while_the_broker_is_away_it_refuses_until_it_is_there(
             Process("kafka", tmp_path).stop(signal.SIGKILL)
             ingest.kill()
             refused = until(lambda: ingest.push(b"[]"))
+            assert refused is not None
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
             kafka.start(tmp_path, numbers)
             until(lambda: (answer := ingest.push(b"[]")) is not None and answer.status_code == 200)
@@ -132,7 +135,8 @@ def test_the_broker_s_disk_full(
     servers: dict[str, str], namespace: str, database: str, tmp_path: Path
 ) -> None:
     """A broker that cannot write ends by itself; with room again it goes on."""
-    numbers, limit = ports.free(), {"SEXTANT_CONFIRM_SECONDS": str(CONFIRM)}
+    numbers = ports.free()
+    limit: dict[str, Any] = {"SEXTANT_CONFIRM_SECONDS": str(CONFIRM)}
     with disk(tmp_path / "kafka") as folder:
         own = {**servers, "SEXTANT_KAFKA": kafka.start(tmp_path, numbers)}
         with running(own, namespace, database, tmp_path, **limit) as ingest, supervised(ingest) as ended:

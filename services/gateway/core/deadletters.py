@@ -24,7 +24,7 @@ def show_dead_letter(veil: Veil, source: Source | None, row: Mapping[str, Any]) 
     """
     everything = veil.rights.sees_every_class
     name = source.id if source else str(row["source"])
-    record = _parsed(row["payload"])
+    record = parsed(row["payload"])
     masked: list[str] = []
     hidden = False
     payload: Any
@@ -74,7 +74,7 @@ _DEEPEST = 64
 """An answer that is nested further cannot be written."""
 
 
-def _parsed(payload: bytes | None) -> Any:
+def parsed(payload: bytes | None) -> Any:
     """The payload as JSON that can be shown; None if it is none. A CloudEvent's or list's shape is not looked into."""
     try:
         found = msgspec.json.decode(payload or b"")
