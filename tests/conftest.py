@@ -43,8 +43,9 @@ def database(servers: dict[str, str], namespace: str) -> Generator[str]:
 
 @pytest.fixture(scope="session")
 def mesh(servers: dict[str, str]) -> Generator[Mesh]:
-    """The seven services, with the demonstration's workspace in force, and the secrets that tests of pulls name."""
+    """The seven services, with the demonstration's workspace in force, and the secrets that tests' sources name."""
     os.environ["SEXTANT_SECRET_TESTS_DATABASE"] = urlparse(servers["SEXTANT_DATABASE"]).password or ""
+    os.environ["SEXTANT_SECRET_TESTS_PEOPLE"] = secrets.token_hex(16)
     with running_mesh(servers, "mesh") as mesh:
         yield mesh
 
