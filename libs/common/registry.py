@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import polars as pl
+from fastavro.schema import SchemaParseException
 
 from libs.common.batches import VALUE, Layout, Record, Records
 from libs.common.catalog import Source
@@ -37,10 +38,12 @@ class Codecs:
         self.layouts: dict[int, Layout] = {}
 
     async def of(self, values: Sequence[bytes | None]) -> Mapping[int, Codec]:
-        """The codecs that a batch needs; an id that the registry does not know is left out."""
+        """The codecs that a batch needs; an id that the registry does not know, or that is none of Avro, is left out."""
         for id in schema_ids(values) - self.codecs.keys():
             try:
-                self.codecs[id] = Codec(await self.registry.schema(id), self.reader)
+                self.codecs[id] = _codec(await self.registry.schema(id), self.reader)
+            except NotAvro:
+                continue
             except Problem as problem:
                 if problem.status != 404:
                     raise TryLater(f"the registry answered {problem.status} for schema {id}") from problem
@@ -54,7 +57,16 @@ class Codecs:
         """The events of a batch in the source's format (`wire.decode`, `wire.decode_json`) that can be stored."""
         if source.format == "json":
             return without_nul(*decode_json(values, source.field_types))
-        return without_nul(*decode(values, await self.of(values)))
+        codecs = await self.of(values)
+        unfit = {
+            id: error
+            for id in schema_ids(values) & codecs.keys()
+            if (error := codecs[id].unfit(source.field_types)) is not None
+        }
+        frame, bad = decode(values, {id: codec for id, codec in codecs.items() if id not in unfit})
+        if unfit:
+            bad = [(index, _why(values[index], unfit) or error) for index, error in bad]
+        return without_nul(frame, bad)
 
     async def columns(self, source: Source, records: Sequence[Record]) -> pl.DataFrame | None:
         """The events of records as a batch of the log gives them, with `OFFSET` and `TIMESTAMP`, `INDEX` and `SCHEMA_ID`.
@@ -72,6 +84,8 @@ class Codecs:
         try:
             id, _ = split(records[0].value)
             codec = (await self.of([records[0].value]))[id]
+            if codec.unfit(source.field_types) is not None:
+                return None
             if id not in self.layouts:
                 self.layouts[id] = Layout(codec.schema)
             frame = self.layouts[id].frame(records)
@@ -81,6 +95,25 @@ class Codecs:
 
 
 _TEXTS = Layout(None)
+
+
+def _why(value: bytes | None, unfit: Mapping[int, BadMessage]) -> BadMessage | None:
+    """What is wrong with the schema of a value; None if that is not it."""
+    try:
+        return unfit.get(split(value)[0])
+    except BadMessage:
+        return None
+
+
+def _codec(schema: dict[str, Any], reader: dict[str, Any] | None) -> Codec:
+    try:
+        return Codec(schema, reader)
+    except (ValueError, SchemaParseException) as error:  # it refers to others
+        raise NotAvro(str(error)) from error
+
+
+class NotAvro(Exception):
+    """A schema of another kind, or one that is no record."""
 
 
 class Incompatible(Exception):
@@ -111,10 +144,13 @@ class Registry:
         return int(answer.json()["id"])
 
     async def schema(self, id: int) -> dict[str, Any]:
-        """The schema with that id; a schema never changes, so it is asked for once."""
+        """The record schema with that id, or NotAvro; a schema never changes, so it is asked for once."""
         if id not in self.schemas:
-            answer = await self.http.get(f"/schemas/ids/{id}")
-            self.schemas[id] = json.loads(answer.json()["schema"])
+            kind, text = await self.text(id)
+            schema = json.loads(text) if kind == "AVRO" else None
+            if not isinstance(schema, dict) or schema.get("type") != "record":
+                raise NotAvro(f"schema {id} is no Avro record but {kind}")
+            self.schemas[id] = schema
         return self.schemas[id]
 
     async def text(self, id: int) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import io
 import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import fastavro
@@ -33,6 +34,11 @@ DTYPES: dict[str, pl.DataType | type[pl.DataType]] = {
     "timestamp": pl.Datetime("ms", "UTC"), "date": pl.Date,
 }  # fmt: skip
 """The columns that Avro gives for each field type."""
+_PROMOTED = {
+    "long": (pl.Int32, pl.Int64), "double": (pl.Int32, pl.Int64, pl.Float32, pl.Float64),
+    "timestamp": (pl.Datetime("ms", "UTC"), pl.Datetime("us", "UTC")),
+}  # fmt: skip
+"""The columns of narrower types that are read as well (Avro 1.12, Schema Resolution), and times of microseconds."""
 
 
 class Codec:
@@ -55,6 +61,25 @@ class Codec:
     def frame(self, values: Sequence[bytes], schema_id: int) -> pl.DataFrame:
         """One row per value in the wire format; fails whole if one of them is not of this schema and id."""
         return without_prefix(rows(self.head, len(values), b"".join(values)), schema_id)
+
+    @cached_property
+    def columns(self) -> Mapping[str, pl.DataType] | None:
+        """Those of its records; None if some cannot be columns."""
+        try:
+            return pl.read_avro(io.BytesIO(self.head)).schema
+        except (Exception, pl.exceptions.PanicException):
+            return None
+
+    def unfit(self, types: Mapping[str, str]) -> BadMessage | None:
+        """Why its records are none of fields of these types; None if they are. Fields may lack, and be others."""
+        if self.columns is None:
+            return BadMessage("its schema has what no column can hold", rule="a flat schema")
+        for name, kind in types.items():
+            found = self.columns.get(name)
+            if found is not None and found not in _PROMOTED.get(kind, (DTYPES[kind],)):
+                said = f"{name} is of type {found} in its schema"
+                return BadMessage(said, field=name, value=str(found), rule=kind, code="wrong_type")
+        return None
 
     def record(self, body: bytes) -> dict[str, Any]:
         """One Avro body; BadMessage if it is not of this schema, or if bytes are left over."""

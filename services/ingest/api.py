@@ -227,6 +227,8 @@ async def _records(writer: Writer, schemas: Schemas, request: Request, body: byt
                     return validator.lines(body)
                 except ValueError:  # whole, but not one to a line
                     return validator.texts(line for line in body.split(b"\n") if line.strip())
+            case "application/json" if body[:1] == b"\0":  # no JSON begins so: the wire format around it
+                return await binaries.registered(validator, schemas, body, writer.settings)
             case "application/json":
                 return validator.texts(documents(body))
             case "application/cloudevents+json":

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -84,11 +83,10 @@ def slowest(senders: Sequence[Sender]) -> float:
 
 @pytest.mark.timeout(600)
 def test_broker_killed_three_times_registry_and_redis_away(stack: Stack, tmp_path: Path) -> None:
-    url = stack.addresses["SEXTANT_DATABASE"]
-    limit: dict[str, Any] = {"SEXTANT_CONFIRM_SECONDS": str(CONFIRM)}
+    url, limit = stack.addresses["SEXTANT_DATABASE"], str(CONFIRM)
     with (
         fresh_database(url, "faults") as database,
-        running(stack.addresses, "faults.", database, tmp_path, **limit) as ingest,
+        running(stack.addresses, "faults.", database, tmp_path, SEXTANT_CONFIRM_SECONDS=limit) as ingest,
         supervised(ingest) as ended,
     ):
         with pushing(ingest, 4, seed=5) as senders:
@@ -135,11 +133,13 @@ def test_the_broker_s_disk_full(
     servers: dict[str, str], namespace: str, database: str, tmp_path: Path
 ) -> None:
     """A broker that cannot write ends by itself; with room again it goes on."""
-    numbers = ports.free()
-    limit: dict[str, Any] = {"SEXTANT_CONFIRM_SECONDS": str(CONFIRM)}
+    numbers, limit = ports.free(), str(CONFIRM)
     with disk(tmp_path / "kafka") as folder:
         own = {**servers, "SEXTANT_KAFKA": kafka.start(tmp_path, numbers)}
-        with running(own, namespace, database, tmp_path, **limit) as ingest, supervised(ingest) as ended:
+        with (
+            running(own, namespace, database, tmp_path, SEXTANT_CONFIRM_SECONDS=limit) as ingest,
+            supervised(ingest) as ended,
+        ):
             with pushing(ingest, 4, seed=6) as senders:
                 until(more(senders, "200"))
                 fill(folder / "filler")

@@ -5,6 +5,7 @@ The record is the `data`. Where it lacks the source's id or time field, the enve
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -37,8 +38,8 @@ def unwrap(source: Source, raw: bytes) -> tuple[bytes, str | None]:
 
 
 def unwrap_binary(source: Source, headers: Mapping[str, str], body: bytes) -> tuple[bytes, str | None]:
-    """The record of an event whose attributes are `ce-` headers and whose body is the data."""
-    event = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
+    """The record of an event whose attributes are `ce-` headers, percent-encoded, and whose body is the data."""
+    event = {name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")}
     _check(event)
     try:
         data = msgspec.json.decode(body)

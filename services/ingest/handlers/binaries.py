@@ -1,4 +1,5 @@
-"""Bodies of Avro and Protobuf: a container that has its schema with it, or messages whose schemas are in the registry."""
+"""Bodies of Avro, Protobuf and JSON: a container that has its schema with it, or messages whose schemas are in the
+registry."""
 
 from typing import Any
 
@@ -35,7 +36,10 @@ async def registered(
             reader = readers[id]
             if isinstance(reader, BadMessage):
                 raise reader
-            records.append(_checked(validator, index, reader, reader.message(content)))
+            if reader is None:
+                records.append(validator.single(index, content))
+            else:
+                records.append(_checked(validator, index, reader, reader.message(content)))
         except BadMessage as error:
             records.append(Bad(index, error, message))
     return records

@@ -9,15 +9,17 @@ from libs.common.registry import Registry
 from services.ingest.core import avro, protobuf
 
 Reader = avro.Reader | protobuf.Reader
+Found = Reader | BadMessage | None
+"""What reads messages of a schema, or why nothing does; None if they are JSON, which is read as any other."""
 
 
 class Schemas:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self.readers: dict[int, Reader | BadMessage] = {}
+        self.readers: dict[int, Found] = {}
 
-    async def of(self, ids: Iterable[int]) -> Mapping[int, Reader | BadMessage]:
-        """By id: what reads its messages, or why there is none. A Problem while the registry does not answer."""
+    async def of(self, ids: Iterable[int]) -> Mapping[int, Found]:
+        """By id. A Problem while the registry does not answer."""
         unknown: dict[int, BadMessage] = {}
         for id in set(ids) - self.readers.keys():
             try:
@@ -34,7 +36,11 @@ class Schemas:
         return {**self.readers, **unknown}
 
 
-_KINDS: Mapping[str, Callable[[str], Reader]] = {"AVRO": avro.Reader, "PROTOBUF": protobuf.Reader}
+_KINDS: Mapping[str, Callable[[str], Reader | None]] = {
+    "AVRO": avro.Reader,
+    "PROTOBUF": protobuf.Reader,
+    "JSON": lambda _: None,
+}
 
 
 def _refused(id: int, why: str) -> BadMessage:

@@ -76,3 +76,18 @@ def test_a_text_with_a_nul_which_the_archive_cannot_hold_is_set_aside_and_named(
         (1, "id", "no NUL"), (2, "gate", "no NUL"),
     ]  # fmt: skip
     assert not has_nul(frame)
+
+
+@pytest.mark.parametrize(
+    ("kind", "type", "fits"),
+    [
+        ("long", "int", True), ("long", ["null", "long"], True), ("int", "long", False), ("double", "float", True),
+        ("double", "string", False), ("string", "string", True), ("string", {"type": "array", "items": "string"}, False),
+        ("timestamp", {"type": "long", "logicalType": "timestamp-micros"}, True), ("timestamp", "long", False),
+        ("string", {"type": "map", "values": "string"}, False),
+    ],
+)  # fmt: skip
+def test_a_schema_fits_a_source_whose_types_its_own_can_be_read_as(kind: str, type: Any, fits: bool) -> None:
+    codec = Codec({"type": "record", "name": "theirs", "fields": [{"name": "field", "type": type}]})
+    error = codec.unfit({"field": kind, "another": "string"})
+    assert (error is None) == fits
