@@ -1,19 +1,17 @@
 """`sextant backfill`, `sextant backfills`: the past of a KPI computed again."""
 
 import json
-import time
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from libs.cli.follow import followed
 from libs.cli.server import Server, Unreachable, Url, fail
 
 ENDED = ("done", "failed", "cancelled")
-LOOK_SECONDS = 0.5
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -38,29 +36,14 @@ def backfill(
             found = gateway.post("/v1/backfills", order)
             out.print(f"backfill {found['id']} of version {found['kpi_version']} of {kpi} is ordered")
             if follow:
-                found = followed(gateway, found)
+                found = followed(
+                    gateway, f"/v1/backfills/{found['id']}", out, share, line, lambda state: state in ENDED
+                )
                 show(found)
     except Unreachable as error:
         raise fail(str(error)) from error
     if found["state"] in ("failed", "cancelled"):
         raise typer.Exit(1)
-
-
-def followed(gateway: Server, found: dict[str, Any]) -> dict[str, Any]:
-    """Until it has ended."""
-    columns = (
-        TextColumn("{task.fields[state]:>9}"),
-        BarColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=out) as bar:
-        task: TaskID = bar.add_task("", total=1.0, state=found["state"])
-        while True:
-            bar.update(task, completed=share(found), state=found["state"], description=line(found))
-            if found["state"] in ENDED:
-                return found
-            time.sleep(LOOK_SECONDS)
-            found = gateway.get(f"/v1/backfills/{found['id']}")
 
 
 def share(found: dict[str, Any]) -> float:

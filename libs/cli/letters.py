@@ -1,23 +1,21 @@
 """`sextant dead-letters`, `redrive`, `redrives`: what could not be used, by its cause, and sending it in again."""
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
+from libs.cli.follow import followed
 from libs.cli.server import Server, Unreachable, Url, fail
 from libs.common.catalog.workspace import plain
 
 UNDER_WAY = ("checking", "canary", "running")
 WAITING = ("checked", "tried", "paused")
-LOOK_SECONDS = 0.5
 out = Console(highlight=False, soft_wrap=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 
@@ -84,7 +82,14 @@ def redrive(
             found = gateway.post("/v1/redrives", {k: v for k, v in order.items() if v is not None})
             out.print(f"re-drive {found['id']} of {found['letters']:,} dead letters of {source} is ordered")
             if follow:
-                found = followed(gateway, found)
+                found = followed(
+                    gateway,
+                    f"/v1/redrives/{found['id']}",
+                    out,
+                    share,
+                    line,
+                    lambda state: state not in UNDER_WAY,
+                )
     except Unreachable as error:
         raise fail(str(error)) from error
     if follow:
@@ -101,23 +106,6 @@ def steps(file: Path) -> list[Any]:
     if not isinstance(tree, list):
         raise fail(f"{file}: a fix is a list of steps, such as `- {{do: drop, field: gate}}`")
     return tree
-
-
-def followed(gateway: Server, found: dict[str, Any]) -> dict[str, Any]:
-    """Until it ends or waits for a word."""
-    columns = (
-        TextColumn("{task.fields[state]:>9}"),
-        BarColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=out) as bar:
-        task = bar.add_task("", total=1.0, state=found["state"])
-        while True:
-            bar.update(task, completed=share(found), state=found["state"], description=line(found))
-            if found["state"] not in UNDER_WAY:
-                return found
-            time.sleep(LOOK_SECONDS)
-            found = gateway.get(f"/v1/redrives/{found['id']}")
 
 
 def share(found: dict[str, Any]) -> float:

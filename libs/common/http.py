@@ -131,7 +131,7 @@ class Observed:
             await send(message)
 
         context = propagate.extract(
-            {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+            {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         )
         name = f"{scope['method']} {scope['path']}"
         with telemetry.tracer.start_as_current_span(name, context=context, kind=SpanKind.SERVER) as span:
