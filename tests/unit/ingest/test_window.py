@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.core.window import Table, Window
+from services.ingest.core.window import Window
 
 A, B = "a" * 32, "0" * 31 + "b"
 
@@ -96,28 +96,3 @@ def test_it_is_what_a_plain_list_would_be(steps: list[tuple[list[str], int]], si
         for id in map(str, range(81)):
             found = window.find(id, now)
             assert (found and (found.receipt, found.at)) == model.find(id, now)
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=300))
-def test_a_table_holds_what_was_put_and_not_removed(steps: list[tuple[bool, int]]) -> None:
-    """Hashes that collide: all of them want one of three places."""
-    table, model = Table(), dict[int, int]()
-    for number, (put, name) in enumerate(steps):
-        key = (name << 20) + ((62 + name % 3) << 6)
-        if put:
-            table.put(key, number)
-            model[key] = number
-        else:
-            table.remove(key, model.pop(key, 0))
-        assert table.used == len(model)
-    for name in range(1, 41):
-        key = (name << 20) + ((62 + name % 3) << 6)
-        assert table.get(key) == model.get(key)
-
-
-def test_a_table_grows_and_keeps_what_it_has() -> None:
-    table = Table()
-    for key in range(1, 50_001):
-        table.put(key * 64, key)
-    assert all(table.get(key * 64) == key for key in range(1, 50_001))
-    assert table.get(50_001 * 64) is None
