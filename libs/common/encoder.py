@@ -1,55 +1,68 @@
-"""Records of flat fields to bytes, in the wire format: three to four times as fast as a writer that looks at the schema
-for every value."""
+"""Records of flat fields to bytes, in the wire format, by columns: each field of a record is a column of bytes, and a
+record is its fields joined. Some ten times as fast as a writer that looks at the schema for every value."""
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
-from libs.common.wire import Schema, prefix, zigzag
+import numpy as np
 
-Write = Callable[[Any], bytes]
+from libs.common.varints import varint, varints
+from libs.common.wire import Schema, prefix
 
+Write = Callable[[Sequence[Any]], Iterable[bytes]]
+
+_NULL, _SOME = b"\0", b"\2"
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _DAY = date(1970, 1, 1).toordinal()
-_LENGTHS = [zigzag(length) for length in range(1024)]
-_double = struct.Struct("<d").pack
+_LENGTHS = [varint(length) for length in range(1024)]
 
 
-def _string(value: str) -> bytes:
-    text = value.encode()
-    return (_LENGTHS[len(text)] if len(text) < 1024 else zigzag(len(text))) + text
+def _strings(values: Sequence[str]) -> list[bytes]:
+    return [
+        (_LENGTHS[len(text)] if len(text) < 1024 else varint(len(text))) + text
+        for text in map(str.encode, values)
+    ]
 
 
-@lru_cache(maxsize=65_536)
-def _long(value: int) -> bytes:
-    return zigzag(value)
+def _longs(values: Sequence[int]) -> list[bytes]:
+    return varints(np.array(values, np.int64)).tolist()
 
 
-@lru_cache(maxsize=65_536)
-def _instant(value: datetime) -> bytes:
+def _instants(values: Sequence[datetime]) -> list[bytes]:
     """Microseconds are dropped (Avro 1.12, "Timestamps")."""
-    return zigzag((value - _EPOCH) // _MILLISECOND)
+    return _longs([(value - _EPOCH) // _MILLISECOND for value in values])
 
 
-@lru_cache(maxsize=65_536)
-def _date(value: date) -> bytes:
-    return zigzag(value.toordinal() - _DAY)
+def _dates(values: Sequence[date]) -> list[bytes]:
+    return _longs([value.toordinal() - _DAY for value in values])
 
 
-def _boolean(value: bool) -> bytes:
-    return b"\1" if value else b"\0"
+def _doubles(values: Sequence[float]) -> list[bytes]:
+    raw = struct.pack(f"<{len(values)}d", *values)
+    return [raw[at : at + 8] for at in range(0, len(raw), 8)]
+
+
+def _booleans(values: Sequence[bool]) -> list[bytes]:
+    return [b"\1" if value else b"\0" for value in values]
 
 
 _WRITES: dict[str, Write] = {
-    "string": _string, "int": _long, "long": _long, "double": _double, "boolean": _boolean,
-    "timestamp-millis": _instant, "date": _date,
+    "string": _strings, "int": _longs, "long": _longs, "double": _doubles, "boolean": _booleans,
+    "timestamp-millis": _instants, "date": _dates,
 }  # fmt: skip
 
 
 def _nullable(write: Write) -> Write:
-    return lambda value: b"\0" if value is None else b"\2" + write(value)
+    def some(values: Sequence[Any]) -> Iterable[bytes]:
+        if None not in values:
+            return map(_SOME.__add__, write(values))
+        written = iter(write([value for value in values if value is not None]))
+        return [_NULL if value is None else _SOME + next(written) for value in values]
+
+    return some
 
 
 def _write_of(kind: Any) -> Write:
@@ -66,8 +79,9 @@ class Encoder:
         self.prefix = prefix(schema_id)
         self.writes = [_write_of(field["type"]) for field in schema["fields"]]
 
-    def encode(self, values: Sequence[Any]) -> bytes:
-        """A record, its values in the order of the fields. They must fit: nothing is checked."""
-        return self.prefix + b"".join(
-            [write(value) for write, value in zip(self.writes, values, strict=True)]
-        )
+    def encode(self, rows: Sequence[Sequence[Any]]) -> list[bytes]:
+        """Records, their values in the order of the fields. They must fit: nothing is checked."""
+        if not rows:
+            return []
+        columns = [write(column) for write, column in zip(self.writes, zip(*rows, strict=True), strict=True)]
+        return list(map(b"".join, zip(repeat(self.prefix, len(rows)), *columns, strict=True)))

@@ -17,6 +17,7 @@ import msgspec
 import polars as pl
 
 from libs.common.errors import BadMessage
+from libs.common.varints import varint
 
 Schema = dict[str, Any]
 
@@ -109,7 +110,7 @@ def container(schema: Schema) -> bytes:
 
 def rows(head: bytes, count: int, body: bytes, names: list[str] | None = None) -> pl.DataFrame:
     """So many records, one after the other, as a block of a container; fails if they are not. `names`: the columns."""
-    block = zigzag(count) + zigzag(len(body)) + body + _SYNC
+    block = varint(count) + varint(len(body)) + body + _SYNC
     frame = pl.read_avro(io.BytesIO(head + block), columns=names)
     if frame.height != count:
         raise ValueError(f"{count} records gave {frame.height} rows")
@@ -127,17 +128,6 @@ def without_prefix(frame: pl.DataFrame, schema_id: int) -> pl.DataFrame:
 def prefix(schema_id: int) -> bytes:
     """What a value in the wire format begins with."""
     return _PREFIX.pack(_MAGIC, schema_id)
-
-
-def zigzag(number: int) -> bytes:
-    """Avro's variable-length long: of 64 bits."""
-    number = number << 1 ^ number >> 63
-    out = bytearray()
-    while number > 0x7F:
-        out.append((number & 0x7F) | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def split(value: bytes | None) -> tuple[int, bytes]:

@@ -27,6 +27,7 @@ from services.ingest.handlers.redrive import Redrives
 from services.ingest.handlers.schemas import Schemas
 from services.ingest.handlers.tries import attempt
 from services.ingest.handlers.writers import Writer, Writers
+from services.ingest.settings import Settings
 
 ACCEPTED = (
     "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json,"
@@ -107,8 +108,9 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
     @router.post("/sources/{source}/watermark")
     async def declare(source: str, watermark: Watermark) -> dict[str, Any]:
         """Declare that nothing earlier than `through` will follow: windows up to it can close."""
-        submission = Submission([], watermark.through)
-        await writers.get(source).submit(submission, writers.settings.confirm_seconds)
+        writer = writers.get(source)
+        submission = Submission(writer.contract, [], watermark.through)
+        await writer.submit(submission, writers.settings.confirm_seconds)
         return {"receipt": submission.receipt, "source": source, "through": watermark.through}
 
     @router.get("/sources/{source}")
@@ -118,7 +120,7 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
         pull, since = await store.pull_state(pool, source), writer.window.since
         return {
             "source": source,
-            "version": writer.version,
+            "version": writer.contract.version,
             "queued": writers.admission.records.held.get(source, 0),
             "remembered_ids": len(writer.window),
             "remembered_since": None if since is None else clock.moment(since),
@@ -184,19 +186,20 @@ def _stated(source: str) -> Generator[None]:
 
 async def _received(writer: Writer, schemas: Schemas, request: Request, hold: Hold) -> Submission:
     """What a request brings, read and validated."""
+    contract = writer.contract
     writer.verified(request.headers)
     body = await bodies.read(request, writer.settings, hold)
     delivery = writer.verified(request.headers, body)
     sha256 = hashlib.sha256(body).hexdigest()
-    records = await _records(writer, schemas, request, body)
+    records = await _records(contract.validator, schemas, request, body, writer.settings)
     limit = writer.settings.max_records
     if len(records) > limit:
         raise TooLarge(f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records")
     hold.take(records=len(records))
     writer.charge(len(records))
-    secret = writer.settings.receipt_secret.get_secret_value().encode() if writer.minimiser else None
+    secret = writer.settings.receipt_secret.get_secret_value().encode() if contract.minimiser else None
     receipt = receipts.id_of(writer.source.id, sha256, secret)
-    return Submission(records, hold=hold, delivery=delivery, receipt=receipt, sha256=sha256)
+    return Submission(contract, records, hold=hold, delivery=delivery, receipt=receipt, sha256=sha256)
 
 
 def _proof(writer: Writer, submission: Submission) -> dict[str, Any]:
@@ -214,10 +217,11 @@ def _proof(writer: Writer, submission: Submission) -> dict[str, Any]:
     return {**proof, "signature": receipts.sign(secret, proof)}
 
 
-async def _records(writer: Writer, schemas: Schemas, request: Request, body: bytes) -> Sequence[Good | Bad]:
+async def _records(
+    validator: Validator, schemas: Schemas, request: Request, body: bytes, settings: Settings
+) -> Sequence[Good | Bad]:
     """The records of a body, by its content type; Malformed if it cannot be cut into records."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    validator = writer.validator
     try:
         if "ce-specversion" in request.headers:
             return [_event(validator, 0, body, dict(request.headers))]
@@ -228,7 +232,7 @@ async def _records(writer: Writer, schemas: Schemas, request: Request, body: byt
                 except ValueError:  # whole, but not one to a line
                     return validator.texts(line for line in body.split(b"\n") if line.strip())
             case "application/json" if body[:1] == b"\0":  # no JSON begins so: the wire format around it
-                return await binaries.registered(validator, schemas, body, writer.settings)
+                return await binaries.registered(validator, schemas, body, settings)
             case "application/json":
                 return validator.texts(documents(body))
             case "application/cloudevents+json":
@@ -236,9 +240,9 @@ async def _records(writer: Writer, schemas: Schemas, request: Request, body: byt
             case "application/cloudevents-batch+json":
                 return [_event(validator, index, raw) for index, raw in enumerate(documents(body))]
             case "application/vnd.apache.avro" | "application/avro" | "avro/binary":
-                return await binaries.avro(validator, schemas, body, writer.settings)
+                return await binaries.avro(validator, schemas, body, settings)
             case "application/protobuf" | "application/x-protobuf" | "application/vnd.google.protobuf":
-                return await binaries.registered(validator, schemas, body, writer.settings)
+                return await binaries.registered(validator, schemas, body, settings)
             case _:
                 raise UnsupportedMedia(
                     f"{kind[:100]} is not understood; send {ACCEPTED}",

@@ -15,52 +15,16 @@ import polars as pl
 
 from libs.common.events import parse_series_key
 from libs.common.rules import SEVERITIES
+from libs.common.varints import objects, varint, varints
 from services.detector.core.definitions import CompiledKpi
 
 _NULL, _SOME, _END = b"\x00", b"\x02", b"\x00"
 
-_BITS = 14
-"""Of a number at a time: two digits of a varint."""
-_LAST = [bytes([low]) if low < 0x80 else bytes([low & 0x7F | 0x80, low >> 7]) for low in range(1 << _BITS)]
-"""The last one or two digits of a varint."""
-_MORE = [bytes([low & 0x7F | 0x80, low >> 7 | 0x80]) for low in range(1 << _BITS)]
-"""Two digits that more follow."""
-
 Column = Iterable[bytes]
 
 
-def varint(number: int) -> bytes:
-    """Avro's int and long: zig-zag, seven bits a byte, the low ones first."""
-    rest = (number << 1) ^ (number >> 63)
-    digits = []
-    while rest >> _BITS:
-        digits.append(_MORE[rest & (1 << _BITS) - 1])
-        rest >>= _BITS
-    return b"".join([*digits, _LAST[rest]])
-
-
-def _objects(*values: bytes) -> np.ndarray:
-    """numpy's own bytes lose the zeros at their end."""
-    return np.array(values, dtype=object)
-
-
-_DIGITS = _objects(*_LAST, *_MORE, b"")
-
-
-def varints(numbers: pl.Series) -> np.ndarray:
-    """`varint` of each, as objects."""
-    signed = numbers.cast(pl.Int64).to_numpy()
-    if signed.size and (signed == signed[0]).all():
-        return np.repeat(_objects(varint(int(signed[0]))), signed.size)
-    rest = (signed << 1) ^ (signed >> 63)
-    found, left = None, np.full(signed.size, True)
-    while found is None or left.any():
-        more = rest.view(np.uint64) >> np.uint64(_BITS)
-        places = (rest & (1 << _BITS) - 1) + ((more > 0) << _BITS)
-        digits = _DIGITS[np.where(left, places, len(_DIGITS) - 1)]
-        found = digits if found is None else found + digits
-        rest, left = more.view(np.int64), more > 0
-    return found
+def _varints(numbers: pl.Series) -> np.ndarray:
+    return varints(numbers.cast(pl.Int64).to_numpy())
 
 
 def text(value: str) -> bytes:
@@ -95,19 +59,19 @@ def _array(items: Iterable[bytes], count: int) -> bytes:
 def _arrays(items: np.ndarray, counts: pl.Series) -> Iterator[bytes]:
     """An array of the next so many items for each row."""
     if (counts == 1).all():
-        return iter(_objects(varint(1)) + items + _objects(_END))
+        return iter(objects(varint(1)) + items + objects(_END))
     each = iter(items.tolist())
     return (_array(islice(each, count), count) for count in counts.to_list())
 
 
 def _spans(offsets: pl.Series) -> Iterator[bytes]:
     flat = offsets.explode(empty_as_null=False).struct.unnest()
-    ranges = varints(flat["partition"]) + varints(flat["first"]) + varints(flat["last"])
+    ranges = _varints(flat["partition"]) + _varints(flat["first"]) + _varints(flat["last"])
     return _arrays(ranges, offsets.list.len())
 
 
 def _numbers(lists: pl.Series) -> Iterator[bytes]:
-    return _arrays(varints(lists.explode(empty_as_null=False)), lists.list.len())
+    return _arrays(_varints(lists.explode(empty_as_null=False)), lists.list.len())
 
 
 @dataclass(frozen=True)
@@ -137,12 +101,12 @@ def common(windows: pl.DataFrame, completeness: pl.Series, envelope: Envelope) -
     worst = [_NULL, *(_SOME + text(name) for name in SEVERITIES)]
     series = windows["series_key"].to_list()
     before = _joined(
-        windows.height, map(_series, series), varints(windows["start"]), varints(windows["stop"])
+        windows.height, map(_series, series), _varints(windows["start"]), _varints(windows["stop"])
     )
     after = _joined(
         windows.height,
-        varints(windows["count"]), varints(windows["revision"]), map(statuses.__getitem__, windows["status"].to_list()),
-        watermark, _doubles(completeness), varints(windows["assessed"]), varints(windows["suspect"]),
+        _varints(windows["count"]), _varints(windows["revision"]), map(statuses.__getitem__, windows["status"].to_list()),
+        watermark, _doubles(completeness), _varints(windows["assessed"]), _varints(windows["suspect"]),
         map(worst.__getitem__, windows["worst"].fill_null(0).to_list()), _spans(windows["offsets"]),
         _numbers(windows["schema_ids"]), varint(envelope.recorded_at) + trace,
     )  # fmt: skip

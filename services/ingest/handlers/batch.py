@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 
 from libs.common import telemetry
@@ -18,9 +18,10 @@ from libs.common.clock import milliseconds
 from libs.common.errors import BadMessage, Problem
 from libs.common.events import DeadLetter, LedgerEntry
 from libs.common.kafka import Headers
-from libs.common.partitioning import partition_for
+from libs.common.partitioning import partitions_for
 from libs.common.topics import DEAD, LEDGER
 from services.ingest.core.admission import Hold
+from services.ingest.core.contract import Contract
 from services.ingest.core.records import MAX_RECORD, Bad, Good
 from services.ingest.core.redrives import CUT
 from services.ingest.core.signatures import replayed
@@ -28,8 +29,8 @@ from services.ingest.core.signatures import replayed
 if TYPE_CHECKING:
     from services.ingest.handlers.writers import Writer
 
-Written = tuple[bytes | None, bytes, Headers]
-"""Key, value and headers of a record."""
+_JSON = msgspec.json.Encoder()
+"""Writes times as RFC 3339, in quotes."""
 COUNTED: tuple[str, ...] = ("published", "duplicate", "dead_lettered", "refused")
 
 
@@ -37,6 +38,8 @@ COUNTED: tuple[str, ...] = ("published", "duplicate", "dead_lettered", "refused"
 class Submission:
     """What one request brings, and what became of it."""
 
+    contract: Contract
+    """The version of the source by which they were validated."""
     records: Sequence[Good | Bad]
     through: datetime | None = None
     """Declares a watermark, after the records."""
@@ -111,10 +114,14 @@ class Batch:
         self.minute = now.replace(second=0, microsecond=0)
         self.ids: dict[Hashable, str] = {}
         """What is new in it, and under which receipt."""
-        self.events: list[list[Written]] = [[] for _ in range(writer.partitions)]
-        """What goes to each partition of the source's topic."""
-        self.others: dict[str, list[Written]] = defaultdict(list)
-        """What goes to the only partition of other topics."""
+        self.events: list[list[tuple[bytes | None, int, Headers]]] = [[] for _ in range(writer.partitions)]
+        """What goes to each partition of the source's topic: key, the place of its value, headers."""
+        self.values: list[bytes] = []
+        self.contract: Contract | None = None
+        self.rows: list[tuple[Any, ...]] = []
+        """Of `contract`, and to be written yet: many are written faster than one by one."""
+        self.others: dict[str, list[tuple[bytes, bytes, Headers]]] = defaultdict(list)
+        """What goes to the only partition of other topics: key, value, headers."""
 
     @property
     def is_empty(self) -> bool:
@@ -125,7 +132,7 @@ class Batch:
         stamp = [
             ("sx-receipt", submission.receipt.encode()),
             ("sx-ingested", str(self.ms).encode()),
-            ("sx-contract", str(self.writer.version).encode()),
+            ("sx-contract", str(submission.contract.version).encode()),
         ]
         delivery = None if submission.delivery is None else ("delivery", submission.delivery)
         if delivery is not None:
@@ -135,13 +142,14 @@ class Batch:
             submission.problem = replayed(submission.delivery or "")
             return
         before = [len(each) for each in self.events]
-        for record in submission.records:
-            if first is not None and (isinstance(record, Good) or not self._refuses(submission)):
-                submission.note(_duplicate(record, first))
-            elif isinstance(record, Good):
-                self._good(record, submission, stamp)
-            else:
-                submission.note(self._bad(record, submission))
+        if first is not None or not self._all_new(submission, stamp):
+            for record in submission.records:
+                if first is not None and (isinstance(record, Good) or not self._refuses(submission)):
+                    submission.note(_duplicate(record, first))
+                elif isinstance(record, Good):
+                    self._good(record, submission, stamp)
+                else:
+                    submission.note(self._bad(record, submission))
         if delivery is not None and first is None and submission.accepted:
             self.ids[delivery] = submission.receipt
             submission.new.append(delivery)
@@ -181,14 +189,31 @@ class Batch:
         return None if found is None else found.receipt
 
     def _refuses(self, submission: Submission) -> bool:
-        return self.writer.source.on_malformed == "refuse" and not submission.unattended
+        return submission.contract.source.on_malformed == "refuse" and not submission.unattended
 
     def _has_letters_once(self, submission: Submission) -> bool:
         """What is malformed has no id; it is known by its body, where what is well formed is known too."""
         return self.writer.source.event_id is not None and submission.sha256 is not None
 
+    def _all_new(self, submission: Submission, stamp: Headers) -> bool:
+        """Takes all records of a request at once, if each is good and new; else none, and says so."""
+        goods: list[Good] = []
+        for record in submission.records:
+            if not isinstance(record, Good) or record.traceparent:
+                return False
+            goods.append(record)
+        ids = [record.event_id for record in goods if record.event_id is not None]
+        if submission.letters or len(set(ids)) < len(ids):
+            return False
+        if not (self.ids.keys().isdisjoint(ids) and self.writer.window.knows_none(ids)):
+            return False
+        self.ids.update(dict.fromkeys(ids, submission.receipt))
+        submission.new += ids
+        self._add(goods, submission, [*stamp, *submission.headers])
+        return True
+
     def _good(self, record: Good, submission: Submission, stamp: Headers) -> None:
-        writer, event_id = self.writer, record.event_id
+        event_id = record.event_id
         if event_id is not None:
             receipt = self._before(event_id)
             if receipt is not None:
@@ -196,19 +221,47 @@ class Batch:
                 return
             self.ids[event_id] = submission.receipt
             submission.new.append(event_id)
-        trace = [("traceparent", record.traceparent.encode())] if record.traceparent else submission.headers
-        headers = [*stamp, *trace]
+        headers = [*stamp, *submission.headers]
+        if record.traceparent:
+            headers = [*stamp, ("traceparent", record.traceparent.encode())]
         if submission.letters:
             headers.append(("sx-letter", submission.letters[record.index].encode()))
-        if event_id is not None and record.event_time is not None:
-            time = ("ce_time", _rfc3339(record.event_time))
-            headers = [*headers, *writer.attributes, ("ce_id", event_id.encode()), time]
-        value = writer.encoder.encode(record.values)
-        self.events[partition_for(record.key, writer.partitions)].append((record.key, value, headers))
+        self._add([record], submission, headers)
+
+    def _add(self, records: Sequence[Good], submission: Submission, headers: Headers) -> None:
+        """Publishes them under these headers, and those of an event."""
+        if submission.contract is not self.contract:
+            self._write()
+            self.contract = submission.contract
+        place = len(self.values) + len(self.rows)
+        self.rows += [record.values for record in records]
+        partitions = partitions_for([record.key for record in records], len(self.events))
+        for at, (record, partition, own) in enumerate(
+            zip(records, partitions, self._headers(records, headers), strict=True), place
+        ):
+            self.events[partition].append((record.key, at, own))
         if submission.brief:
-            submission.counts["published"] += 1
+            submission.counts["published"] += len(records)
         else:
-            submission.note({"index": record.index, "status": "published", "event_id": event_id})
+            for record in records:
+                submission.note({"index": record.index, "status": "published", "event_id": record.event_id})
+
+    def _headers(self, records: Sequence[Good], headers: Headers) -> list[Headers]:
+        """Of each; with the attributes of an event, if it is one."""
+        event = [*headers, *self.writer.attributes]
+        times = _JSON.encode_lines([record.event_time for record in records]).splitlines()
+        return [
+            [*event, ("ce_id", record.event_id.encode()), ("ce_time", time[1:-1])]
+            if record.event_id is not None and record.event_time is not None
+            else headers
+            for record, time in zip(records, times, strict=True)
+        ]
+
+    def _write(self) -> None:
+        """The values of what is not written yet."""
+        if self.contract is not None:
+            self.values += self.contract.encoder.encode(self.rows)
+            self.rows.clear()
 
     def _bad(self, record: Bad, submission: Submission) -> dict[str, Any]:
         shown = _shown(record.error)
@@ -236,7 +289,7 @@ class Batch:
             first_seen=self.now,
             last_seen=self.now,
             service="ingest",
-            schema_ids=[self.writer.schema_id],
+            schema_ids=[submission.contract.schema_id],
             code_version=telemetry.CODE_VERSION,
             trace_id=telemetry.trace_of(submission.headers),
             receipt=submission.receipt,
@@ -249,8 +302,10 @@ class Batch:
 
     def _declare(self, through: datetime) -> None:
         mark = [("sx-control", b"watermark"), ("sx-watermark", str(milliseconds(through)).encode())]
+        self._write()
         for events in self.events:
-            events.append((None, b"", mark))
+            events.append((None, len(self.values), mark))
+        self.values.append(b"")
 
     async def send(self, writer: AIOKafkaProducer) -> Mapping[int, Sequence[tuple[int, int]]]:
         """Whole batches per partition: an await per batch and not per record.
@@ -258,7 +313,13 @@ class Batch:
         Of the source's topic: partition → where each batch of it begins, as place and as offset.
         """
         topic = self.writer.topic
-        going = {(topic, number): written for number, written in enumerate(self.events) if written}
+        self._write()
+        values = self.values
+        going = {
+            (topic, number): [(key, values[place], headers) for key, place, headers in events]
+            for number, events in enumerate(self.events)
+            if events
+        }
         going |= {(name, 0): written for name, written in self.others.items()}
         begins: dict[tuple[str, int], list[tuple[int, asyncio.Future[Any]]]] = {}
         for (name, number), written in going.items():
@@ -309,11 +370,6 @@ def _duplicate(record: Good | Bad, receipt: str) -> dict[str, Any]:
     """`receipt`: under which it was published first, where that is known."""
     result = {"index": record.index, "status": "duplicate", "event_id": record.event_id}
     return {**result, "receipt": receipt or None}
-
-
-@lru_cache(maxsize=65_536)
-def _rfc3339(time: datetime) -> bytes:
-    return time.isoformat().encode()
 
 
 def _shown(error: BadMessage) -> dict[str, str | None]:

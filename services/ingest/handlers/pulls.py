@@ -111,7 +111,8 @@ class Pulls:
     async def _accept(self, source: Source, records: list[bytes]) -> list[str]:
         """What became of each record."""
         writer = self.writers.get(source.id)
-        submission = Submission(writer.validator.texts(records), unattended=True)
+        contract = writer.contract
+        submission = Submission(contract, contract.validator.texts(records), unattended=True)
         await writer.submit(submission)
         return [result["status"] for result in submission.results]
 

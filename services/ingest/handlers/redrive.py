@@ -17,6 +17,7 @@ from libs.common import clock
 from libs.common.errors import Invalid, NotFound, Problem
 from services.ingest import store
 from services.ingest.core import receipts, redrives
+from services.ingest.core.contract import Contract
 from services.ingest.core.fix import Fix
 from services.ingest.core.records import Good
 from services.ingest.core.redrives import ACTIVE, BEFORE, EXHAUSTED, GONE, Command, Order, Verdict
@@ -143,7 +144,7 @@ class Redrives:
         if not places:
             await self._enter(order, redrives.checked(order))
             return 0.0
-        found = await self._judged(writer, order, places)
+        found = await self._judged(writer.contract, order, places)
         verdicts = {place: Verdict() if isinstance(each, Good) else each for place, each in found.items()}
         await store.note_checked(self.pool, order.id, verdicts)
         return 0.0
@@ -155,14 +156,15 @@ class Redrives:
         if not places or not room:
             await self._enter(order, "tried" if places else "done")
             return 0.0
-        found = await self._judged(writer, order, places)
+        contract = writer.contract
+        found = await self._judged(contract, order, places)
         goods = {place: each for place, each in found.items() if isinstance(each, Good)}
         verdicts = {place: each for place, each in found.items() if isinstance(each, Verdict)}
         receipt = receipts.id_of(order.source, f"redrive {order.id} {min(places)}")
         if goods:
             letters = [places[place] for place in goods]
             records = list(goods.values())
-            submission = Submission(records, receipt=receipt, letters=letters)
+            submission = Submission(contract, records, receipt=receipt, letters=letters)
             await writer.submit(submission)
             settled = redrives.settled(records, submission.results, receipt)
             verdicts |= dict(zip(goods, settled, strict=True))
@@ -170,7 +172,7 @@ class Redrives:
         return len(places) / order.rate
 
     async def _judged(
-        self, writer: Writer, order: Order, places: Mapping[int, str]
+        self, contract: Contract, order: Order, places: Mapping[int, str]
     ) -> dict[int, Good | Verdict]:
         """Of each place what its letter is now."""
         ids = list(places.values())
@@ -185,7 +187,7 @@ class Redrives:
             elif id not in letters:
                 found[place] = GONE
             else:
-                found[place] = redrives.again(writer.validator, fix, letters[id], goods)
+                found[place] = redrives.again(contract.validator, fix, letters[id], goods)
                 goods += isinstance(found[place], Good)
         return found
 

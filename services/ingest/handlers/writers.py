@@ -17,14 +17,13 @@ from aiokafka import AIOKafkaProducer
 from libs.common import clock, telemetry
 from libs.common.batches import Record
 from libs.common.catalog import Catalog, Source
-from libs.common.encoder import Encoder
 from libs.common.errors import NotFound, Overloaded, Problem
 from libs.common.kafka import Headers, answering, ensure_topics, producer, read_all
 from libs.common.topics import DEAD, EVENTS, REFERENCE, used_by
 from services.ingest.core.admission import Admission
-from services.ingest.core.minimise import SHORTEST, Minimiser
+from services.ingest.core.contract import Contract
+from services.ingest.core.minimise import SHORTEST
 from services.ingest.core.quota import Bucket
-from services.ingest.core.records import Validator
 from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
 from services.ingest.handlers.batch import Batch, Submission, letters_of, located
@@ -46,6 +45,11 @@ class Writer:
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
         self.partitions = 1 if source.reference else source.partitions
         self._define(source, schema_id, version)
+        self.attributes: Headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_source", f"/sources/{source.id}".encode()),
+            ("ce_type", f"sextant.event.{source.id}".encode()),
+        ]
         self.window = Window(settings.dedup_window, _ms(source.dedup))
         self.queue: asyncio.Queue[Submission] = asyncio.Queue()
         self.ready = asyncio.Event()
@@ -66,15 +70,13 @@ class Writer:
         self._define(source, schema_id, version)
 
     def _define(self, source: Source, schema_id: int, version: int) -> None:
-        self.source, self.schema_id, self.version = source, schema_id, version
-        self.validator, self.encoder = Validator(source), Encoder(source.avro_schema(), schema_id)
         secrets = {name: value.get_secret_value().encode() for name, value in self.settings.secrets.items()}
-        self.minimiser = Minimiser(self.validator, secrets) if source.minimises else None
-        self.attributes: Headers = [
-            ("ce_specversion", b"1.0"),
-            ("ce_source", f"/sources/{source.id}".encode()),
-            ("ce_type", f"sextant.event.{source.id}".encode()),
-        ]
+        self.contract = Contract.of(source, schema_id, version, secrets)
+
+    @property
+    def source(self) -> Source:
+        """As it is now defined."""
+        return self.contract.source
 
     def within_quota(self) -> None:
         """QuotaExceeded if the source may push nothing now: said before its body is read."""
@@ -116,10 +118,11 @@ class Writer:
             submission.hold = self.admission.hold(self.source.id)
             size = sum(len(record.raw) for record in submission.records)
             submission.hold.take(bytes=size, records=len(submission.records))
-        if self.minimiser is not None:
-            if self.minimiser.lacks:
-                raise _no_key(self.minimiser.lacks[0])
-            submission.records = self.minimiser.all(submission.records)
+        minimiser = submission.contract.minimiser
+        if minimiser is not None:
+            if minimiser.lacks:
+                raise _no_key(minimiser.lacks[0])
+            submission.records = minimiser.all(submission.records)
         submission.hold.passed_on = True
         self.queue.put_nowait(submission)
         try:
@@ -273,7 +276,7 @@ class Writers:
                 self.settings, self.admission, source, schema_id, version
             )
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
-        elif writer.version != version:
+        elif writer.contract.version != version:
             writer.redefine(source, schema_id, version)
 
 

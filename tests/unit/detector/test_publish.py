@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from libs.common.catalog import Kpi
 from libs.common.events import OBSERVATION_SCHEMA, Observation, parse_series_key, series_key
+from libs.common.varints import varint
 from libs.common.wire import Codec, split
 from services.detector.core.definitions import compile_kpi
 from services.detector.core.merge import observations
-from services.detector.core.publish import Envelope, common, encode, varint
+from services.detector.core.publish import Envelope, common, encode
 
 KPI = Kpi.model_validate(
     {
