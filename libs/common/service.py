@@ -73,6 +73,7 @@ async def serve(settings: ServiceSettings, app: FastAPI, loops: Mapping[str, Loo
             host=settings.host,
             port=settings.port,
             log_config=None,
+            access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=int(DRAIN_SECONDS),
             server_header=False,

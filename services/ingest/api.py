@@ -3,16 +3,17 @@
 import hashlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import uuid4
 
 import asyncpg
 import msgspec
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from libs.common import clock, telemetry
-from libs.common.errors import BadMessage, Malformed, Problem, TooLarge, UnsupportedMedia
+from libs.common.errors import BadMessage, Invalid, Malformed, Problem, TooLarge, UnsupportedMedia
+from libs.common.http import Direct
 from services.ingest import store
 from services.ingest.core import receipts
 from services.ingest.core.admission import Hold
@@ -33,6 +34,14 @@ ACCEPTED = (
     "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json,"
     " application/vnd.apache.avro, application/protobuf"
 )
+
+RESULTS: dict[str, Any] = {
+    "parameters": [
+        {"name": "results", "in": "query", "required": False,
+         "schema": {"enum": ["all", "errors"], "default": "all", "type": "string"}},
+    ]
+}  # fmt: skip
+"""Which records an answer tells of."""
 
 
 class Watermark(BaseModel):
@@ -87,11 +96,11 @@ class Try(BaseModel):
 def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
-    @router.post("/sources/{source}/events")
-    async def push(
-        source: str, request: Request, results: Annotated[Literal["all", "errors"], Query()] = "all"
-    ) -> Response:
+    async def push(request: Request, source: str) -> Response:
         """200 when every record was accepted, 207 when some were refused, 422 when all were."""
+        results = request.query_params.get("results", "all")
+        if results not in ("all", "errors"):
+            raise Invalid("query.results: all, or errors", field="query.results", value=results[:100])
         with _stated(source):
             writer = writers.get(source)
             writer.within_quota()
@@ -104,6 +113,10 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
         if status == 422:
             answer = {"title": "No record was accepted", "status": 422, "code": "refused", **answer}
         return Response(msgspec.json.encode(answer), status, media_type="application/json")
+
+    router.add_api_route(
+        "/sources/{source}/events", push, methods=["POST"], route_class_override=Direct, openapi_extra=RESULTS
+    )
 
     @router.post("/sources/{source}/watermark")
     async def declare(source: str, watermark: Watermark) -> dict[str, Any]:

@@ -54,5 +54,6 @@ class LedgerEntry(Event):
     published: int
     dead_lettered: int
     duplicate: int
-    receipt: str
+    receipt: str = ""
+    """Of the request, if the transaction had only one."""
     recorded_at: Moment

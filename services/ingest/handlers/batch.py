@@ -122,6 +122,8 @@ class Batch:
         """Of `contract`, and to be written yet: many are written faster than one by one."""
         self.others: dict[str, list[tuple[bytes, bytes, Headers]]] = defaultdict(list)
         """What goes to the only partition of other topics: key, value, headers."""
+        self.counts, self.receipts = dict.fromkeys(COUNTED, 0), list[str]()
+        """What became of all its records, and of whose."""
 
     @property
     def is_empty(self) -> bool:
@@ -163,20 +165,24 @@ class Batch:
         }
         if submission.through is not None:
             self._declare(submission.through)
-        if submission.accepted:
-            self._enter(submission)
+        self.receipts.append(submission.receipt)
+        for status, count in submission.counts.items():
+            self.counts[status] += count
 
-    def _enter(self, submission: Submission) -> None:
-        """Into the books."""
-        source, counts = self.writer.source.id, submission.counts
+    def enter(self) -> None:
+        """Into the books, when all is taken."""
+        source, counts = self.writer.source.id, self.counts
+        accepted = counts["published"] + counts["duplicate"] + counts["dead_lettered"]
+        if not accepted:
+            return
         entry = LedgerEntry.build(
             source=source,
             minute=self.minute,
-            accepted=submission.accepted,
+            accepted=accepted,
             published=counts["published"],
             dead_lettered=counts["dead_lettered"],
             duplicate=counts["duplicate"],
-            receipt=submission.receipt,
+            receipt=self.receipts[0] if len(self.receipts) == 1 else "",
             recorded_at=self.now,
         )
         self.others[LEDGER.name].append((source.encode(), entry.encode(), []))

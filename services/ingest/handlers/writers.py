@@ -202,6 +202,7 @@ class Writer:
         batch, begins = Batch(self, clock.now()), {}
         for submission in group:
             batch.take(submission)
+        batch.enter()
         if not batch.is_empty:
             async with writer.transaction():
                 begins = await batch.send(writer)

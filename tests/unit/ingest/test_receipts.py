@@ -30,6 +30,7 @@ def test_whatever_is_altered_is_found_out(name: str) -> None:
 def test_a_receipt_of_somebody_else_does_not_hold() -> None:
     assert fault(b"another secret of theirs", RECEIPT) is not None
     assert fault(SECRET, {**RECEIPT, "signature": "ü"}) is not None
+    assert fault(SECRET, {**RECEIPT, "count": 2**200}) is not None
 
 
 def test_the_same_body_has_another_receipt_at_another_source() -> None:
