@@ -15,25 +15,22 @@ from statistics import fmean
 from typing import Any
 
 import httpx
-import msgspec
 import numpy as np
 
+from bench.bodies import BATCH, LINES, NDJSON, PARSED, container, messages
 from bench.broker import Admin, Records, producer, write
 from bench.command import compare
 from bench.contenders import Program
 from bench.contenders.ingest import GO, PATH, Ingest, Server, readings
 from bench.contest import START_SECONDS, Bench, Broken, Running
-from bench.job import PARTITIONS, Job
-from bench.load import PLACE, Generator, Load, template
+from bench.job import PARTITIONS
+from bench.load import Generator, Load, template
 from bench.meter import Meter, cpu_seconds, memory
 from bench.report import Figure, console, middle, ratio, spread, table
-from libs.common import clock
 from libs.common.encoder import Encoder
 from libs.common.partitioning import partitions_for
 from services.ingest.core.records import Good, Validator
 
-BATCH = 500
-JOB = Job(events=BATCH)
 WARM_SECONDS = 2.0
 SECONDS = 8.0
 FILL_SECONDS = 10.0
@@ -44,21 +41,6 @@ ALONE = {"send_batch": 400_000, "send": 40_000}
 """Events that aiokafka alone writes."""
 
 
-def events() -> list[dict[str, Any]]:
-    stream = JOB.stream
-    rows = zip(stream.series.tolist(), stream.times.tolist(), stream.values.tolist(), strict=True)
-    return [
-        {
-            "id": f"{PLACE.decode()}-{index:03d}", "series": JOB.keys[series].decode(), "metric": "conversion_rate",
-            "ts": clock.moment(ms).isoformat().replace("+00:00", "Z"), "value": value,
-        }
-        for index, (series, ms, value) in zip(range(BATCH), rows, strict=False)
-    ]  # fmt: skip
-
-
-LINES = [msgspec.json.encode(each) for each in events()]
-
-
 @dataclass(frozen=True)
 class Workload:
     """One kind of request."""
@@ -66,16 +48,27 @@ class Workload:
     title: str
     kind: str
     path: str
-    records: Sequence[bytes]
+    body: bytes
+    events: int
     connections: int
 
     def on(self, port: int, seconds: float, **more: Any) -> Generator:
-        made = template(self.path, self.kind, self.records, b'"published":%d,' % len(self.records))
+        made = template(self.path, self.kind, self.body, self.events, b'"published":%d,' % self.events)
         return Generator(port, made, self.connections, seconds, **more)
 
 
-BATCHES = Workload("batches of 500", "application/x-ndjson", f"{PATH}?results=errors", LINES, 16)
-SINGLE = Workload("single events", "application/json", PATH, LINES[:1], 128)
+SHORT = f"{PATH}?results=errors"
+BATCHES = Workload("batches of 500", "application/x-ndjson", SHORT, NDJSON, BATCH, 16)
+SINGLE = Workload("single events", "application/json", PATH, LINES[0], 1, 128)
+
+
+def binaries(bench: Bench) -> list[Workload]:
+    """Batches in the other forms, which the peer does not read."""
+    registry = bench.addresses["SEXTANT_REGISTRY"]
+    return [
+        Workload("Avro, batches of 500", "application/vnd.apache.avro", SHORT, container(), BATCH, 16),
+        Workload("Protobuf, batches of 500", "application/protobuf", SHORT, messages(registry), BATCH, 16),
+    ]
 
 
 @dataclass(frozen=True)
@@ -164,7 +157,7 @@ async def run(bench: Bench, server: Server) -> Run:
         for workload in (BATCHES, SINGLE):
             await numbers.put(workload, WARM_SECONDS)
             full[workload.title] = await numbers.put(workload, SECONDS)
-            rate = full[workload.title].load.rate / len(workload.records) / 2
+            rate = full[workload.title].load.rate / workload.events / 2
             half[workload.title] = await numbers.put(workload, SECONDS, rate=rate)
         await numbers.check()
     return Run(full, half)
@@ -174,8 +167,8 @@ async def alone(bench: Bench, way: str) -> tuple[float, float]:
     """aiokafka without any of it: events/s and events per CPU second, the records as ingest writes them."""
     count = ALONE[way]
     encoder, repeated = Encoder(readings().avro_schema(), 1), -(-count // BATCH)
-    good = [each for each in Validator(readings()).lines(b"\n".join(LINES)) if isinstance(each, Good)]
-    values = [encoder.encode(each.values) for each in good] * repeated
+    good = [each for each in Validator(readings()).lines(NDJSON) if isinstance(each, Good)]
+    values = encoder.encode([each.values for each in good]) * repeated
     keys = [each.key for each in good] * repeated
     records = Records(keys, np.array(partitions_for(keys, PARTITIONS)), values)
     topic = f"alone-{time.monotonic_ns()}"
@@ -288,9 +281,38 @@ def _receipts(found: Mapping[str, Sequence[Run]]) -> list[Figure]:
     return figures
 
 
+async def binary(bench: Bench, peers: Sequence[Program]) -> list[Figure]:
+    """Batches of Avro and Protobuf."""
+    workloads = binaries(bench)
+    found: dict[str, list[Push]] = {each.title: [] for each in workloads}
+    for number in range(bench.runs):
+        server = Ingest()
+        try:
+            async with started(bench, server) as running:
+                numbers = Numbers(bench, running, server)
+                for workload in workloads:
+                    await numbers.put(workload, WARM_SECONDS)
+                    found[workload.title].append(await numbers.put(workload, SECONDS))
+                await numbers.check()
+        except Broken as broken:
+            console.print(f"failed: {broken}", style="red")
+            continue
+        rates = ", ".join(f"{title} {pushes[-1].load.rate:,.0f}/s" for title, pushes in found.items())
+        console.print(f"  run {number + 1} of {bench.runs}  {rates}", style="dim")
+    rows = [
+        [title, spread([each.load.rate for each in pushes]), spread([each.per_core for each in pushes])]
+        for title, pushes in found.items()
+    ]
+    table("Pushed in other forms", ["", "events/s", "per CPU s"], rows)
+    return [
+        Figure(f"pushed, {title}", middle(each.load.rate for each in pushes), "events/s", "higher", 150_000.0)
+        for title, pushes in found.items()
+    ]
+
+
 async def validation(bench: Bench, peers: Sequence[Program]) -> list[Figure]:
     """Parsing and checking a record of a small schema, in µs of CPU; beside jsonschema-rs, where it is installed."""
-    body, parsed, validator = b"\n".join(LINES), events(), Validator(readings())
+    body, parsed, validator = NDJSON, PARSED, Validator(readings())
     ways: dict[str, Any] = {"Sextant": lambda: validator.lines(body)}
     try:
         checks = import_module("jsonschema_rs").validator_for(_json_schema())
@@ -369,7 +391,7 @@ async def _sample(running: Running, into: list[int]) -> None:
         await asyncio.sleep(0.5)
 
 
-PARTS = {"push": push, "validation": validation, "overload": overload}
+PARTS = {"push": push, "binary": binary, "validation": validation, "overload": overload}
 
 if __name__ == "__main__":
     compare("ingest", __doc__, PARTS, {GO.name: GO}, GO.name)

@@ -9,7 +9,7 @@ import selectors
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,13 +35,12 @@ class Template:
         return self.request.replace(PLACE, b"%010d" % number)
 
 
-def template(path: str, kind: str, records: Sequence[bytes], good: bytes) -> Template:
-    """A push of such records, one to a line; `PLACE` in them is replaced."""
-    body = b"\n".join(records)
+def template(path: str, kind: str, body: bytes, events: int, good: bytes) -> Template:
+    """A push of such a body; `PLACE` in it is replaced."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    return Template(head.encode() + body, len(records), good)
+    return Template(head.encode() + body, events, good)
 
 
 @dataclass

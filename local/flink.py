@@ -162,6 +162,7 @@ def _settings(folder: Path, ports: Ports, slots: int) -> dict[str, object]:
         "heartbeat.interval": "1000",
         "heartbeat.rpc-failure-threshold": 2,
         "heartbeat.timeout": "50000",
+        "pekko.ask.timeout": "60 s",
         "io.tmp.dirs": folder / "tmp",
         "sql-gateway.endpoint.rest.address": here,
         "sql-gateway.endpoint.rest.bind-address": here,

@@ -35,7 +35,7 @@ class Reader:
                 {"name": each["name"], "type": _plain(each["type"], place)}
                 for place, each in enumerate(fields or [])
             ]
-            self.logical = {each["name"]: _logical(each["type"]) for each in fields or []}
+            logical = {each["name"]: _logical(each["type"]) for each in fields or []}
             self.schema = fastavro.parse_schema({"type": "record", "name": "record", "fields": plain})
         except BadMessage:
             raise
@@ -43,7 +43,7 @@ class Reader:
             raise _unsupported(f"not an Avro schema of a record: {error!r}"[:300]) from error
         if not fields:
             raise _unsupported("not an Avro schema of a record with fields")
-        self.times = [name for name, kind in self.logical.items() if kind is not None]
+        self.times = [(name, kind) for name, kind in logical.items() if kind is not None]
 
     def read(self, source: io.BytesIO) -> dict[str, Any]:
         """The next record; BadMessage if there is none of this schema."""
@@ -66,11 +66,9 @@ class Reader:
 
     def timed(self, values: dict[str, Any]) -> dict[str, Any]:
         """With times in place of their numbers; BadMessage if one is none."""
-        return (
-            {name: _time(name, self.logical.get(name), value) for name, value in values.items()}
-            if self.times
-            else values
-        )
+        if not self.times:
+            return values
+        return {**values, **{name: _time(name, kind, values[name]) for name, kind in self.times}}
 
 
 def container(body: bytes, limit: int, most: int) -> Iterator[tuple[Reader, dict[str, Any]]]:
@@ -177,8 +175,8 @@ _TIMES: dict[str, Any] = {
 }
 
 
-def _time(name: str, kind: str | None, number: Any) -> Any:
-    if kind is None or type(number) is not int:
+def _time(name: str, kind: str, number: Any) -> Any:
+    if type(number) is not int:
         return number
     try:
         return _TIMES[kind](number)

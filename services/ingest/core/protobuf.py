@@ -37,6 +37,7 @@ class Reader:
             file.name = "schema.proto"
             pool.Add(file)
             found = pool.FindFileByName(file.name)
+            self.kinds: dict[int, _Kind] = {}
             self.messages = [found.message_types_by_name[each.name] for each in file.message_type]
         except BadMessage:
             raise
@@ -47,10 +48,12 @@ class Reader:
 
     def message(self, body: bytes) -> dict[str, Any]:
         """Which message it is (indexes as varints, 0 for the first), then its bytes."""
-        kind, place = self._kind(body)
-        found: Any = message_factory.GetMessageClass(kind)()
+        index, place = self._index(body)
+        if index not in self.kinds:
+            self.kinds[index] = _Kind(self.messages[index])
+        kind = self.kinds[index]
         try:
-            found.ParseFromString(body[place:])
+            found = kind.made.FromString(body[place:])
         except Exception as error:
             raise BadMessage(
                 f"not of its schema: {type(error).__name__}: {error}"[:300], rule="Protobuf", code="malformed"
@@ -64,17 +67,11 @@ class Reader:
                 rule="the fields of its schema",
                 code="unknown_field",
             )
-        values: dict[str, Any] = {}
-        for field in kind.fields:
-            if field.is_repeated or not (field.type in _PLAIN or _is_time(field)):
-                raise _unsupported(f"{field.name} is neither scalar nor enum nor {TIMESTAMP}")
-            if field.has_presence and not found.HasField(field.name):
-                continue
-            value = getattr(found, field.name)
-            if field.enum_type is not None:
-                known = field.enum_type.values_by_number.get(value)
-                value = known.name if known is not None else value
-            values[field.name] = value
+        values = {name: getattr(found, name) for name in kind.always}
+        values |= {name: getattr(found, name) for name in kind.present if found.HasField(name)}
+        for name, words in kind.enums:
+            if name in values:
+                values[name] = words.get(values[name], values[name])
         return values
 
     def timed(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -83,17 +80,35 @@ class Reader:
             name: _time(name, value) if hasattr(value, "nanos") else value for name, value in values.items()
         }
 
-    def _kind(self, body: bytes) -> tuple[Any, int]:
+    def _index(self, body: bytes) -> tuple[int, int]:
+        """Of the message in its schema, and the place behind it."""
+        if body[:1] == b"\0":
+            return 0, 1
         count, place = varint(body, 0)
-        index = 0
-        if count:
-            if count != 2:  # zig-zag of 1
-                raise _unsupported("a message within another")
-            number, place = varint(body, place)
-            index = number >> 1
+        if count != 2:  # zig-zag of 1
+            raise _unsupported("a message within another")
+        number, place = varint(body, place)
+        index = number >> 1
         if index >= len(self.messages):
             raise BadMessage("the schema has no such message", rule="Protobuf", code="malformed")
-        return self.messages[index], place
+        return index, place
+
+
+class _Kind:
+    """How messages of one kind are read; BadMessage if they are not flat."""
+
+    def __init__(self, kind: Any) -> None:
+        self.made: Any = message_factory.GetMessageClass(kind)
+        for field in kind.fields:
+            if field.is_repeated or not (field.type in _PLAIN or _is_time(field)):
+                raise _unsupported(f"{field.name} is neither scalar nor enum nor {TIMESTAMP}")
+        self.always = [field.name for field in kind.fields if not field.has_presence]
+        self.present = [field.name for field in kind.fields if field.has_presence]
+        self.enums: list[tuple[str, dict[int, str]]] = [
+            (field.name, {number: value.name for number, value in field.enum_type.values_by_number.items()})
+            for field in kind.fields
+            if field.enum_type is not None
+        ]
 
 
 def _is_time(field: Any) -> bool:

@@ -71,6 +71,7 @@ class Validator:
             for field in source.fields
         ]
         self.struct = msgspec.defstruct("Record", fields, forbid_unknown_fields=True, kw_only=True)
+        self.structs: Any = list.__class_getitem__(self.struct)
         self.one = msgspec.json.Decoder(self.struct, strict=True)
         names = [field.name for field in source.fields]
         self.names = names
@@ -94,7 +95,10 @@ class Validator:
             return self.texts(raws)
         if len(body) > MAX_RECORD and any(len(raw) > MAX_RECORD for raw in raws):
             return self.texts(raws)
-        return self._accept_all(decoded, raws, b"\\u0000" in body)
+        records = zip(decoded, raws, strict=True)
+        return self._plain(decoded, raws) or [
+            self._accept(index, each, raw) for index, (each, raw) in enumerate(records)
+        ]
 
     def texts(self, raws: Iterable[bytes]) -> list[Good | Bad]:
         """JSON documents, one record each."""
@@ -112,6 +116,15 @@ class Validator:
         except BROKEN as error:
             return Bad(index, _explain(error, raw), raw, self._id_of(raw))
 
+    def decoded(self, values: Sequence[dict[str, Any]]) -> list[Good | Bad]:
+        """`values` of each."""
+        try:
+            records = msgspec.convert(values, self.structs, strict=True)
+            plain = self._plain(records, [b""] * len(records))
+        except msgspec.ValidationError:
+            plain = None
+        return plain or [self.values(index, each) for index, each in enumerate(values)]
+
     def values(self, index: int, values: dict[str, Any]) -> Good | Bad:
         """A record that is decoded already. What is refused is kept as JSON, so that it can be driven again."""
         try:
@@ -124,28 +137,27 @@ class Validator:
             return Bad(index, result.error, raw, self._id_of(raw))
         return result
 
-    def _accept_all(
-        self, records: Sequence[Any], raws: Sequence[bytes], may_have_nul: bool
-    ) -> list[Good | Bad]:
-        """`_accept` of each: by columns, unless something is out of the ordinary."""
+    def _plain(self, records: Sequence[Any], raws: Sequence[bytes]) -> list[Good | Bad] | None:
+        """`_accept` of each, by columns; None if something about one of them is out of the ordinary."""
+        if not records:
+            return []
         rows = list(map(astuple, records))
         columns = list(zip(*rows, strict=True))
+        for place in self.times_at:
+            if not {value.tzinfo for value in columns[place] if value is not None} <= {UTC}:
+                return None
+        for place in self.doubles_at:
+            if not isfinite(sum(filter(None, columns[place]))):
+                return None
+        for place in self.texts_at:
+            if "\0" in "".join(filter(None, columns[place])):
+                return None
         none = [None] * len(rows)
-        ids = none if self.id_at is None or not rows else list(map(str, columns[self.id_at]))
-        times = none if self.time_at is None or not rows else columns[self.time_at]
-        if may_have_nul or "" in ids or not self._is_plain(columns):
-            return [self._accept(index, *each) for index, each in enumerate(zip(records, raws, strict=True))]
+        ids = none if self.id_at is None else list(map(str, columns[self.id_at]))
+        if "" in ids:
+            return None
+        times = none if self.time_at is None else columns[self.time_at]
         return list(map(Good, count(), rows, map(self.key, rows), ids, times, raws))
-
-    def _is_plain(self, columns: Sequence[Sequence[Any]]) -> bool:
-        """All times are in UTC, all numbers finite."""
-        return not columns or (
-            all(
-                {value.tzinfo for value in columns[place] if value is not None} <= {UTC}
-                for place in self.times_at
-            )
-            and all(isfinite(sum(filter(None, columns[place]))) for place in self.doubles_at)
-        )
 
     def _accept(self, index: int, record: Any, raw: bytes, traceparent: str | None = None) -> Good | Bad:
         values = astuple(record)
