@@ -46,7 +46,8 @@ class Ingest:
 
     def commands(self, place: Place) -> list[Command]:
         self.port = free_port()
-        return [service("ingest", place, self.port, self.environment)]
+        told = {"SEXTANT_RECEIPT_SECRET": "of the benchmark of ingest", **self.environment}
+        return [service("ingest", place, self.port, told)]
 
 
 @dataclass
