@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 from collections.abc import Generator
 from urllib.parse import urlparse
 
@@ -12,6 +13,9 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")  # small frames, and several wo
 from tests.backing import Flink, fresh_database, running_flink, running_servers
 from tests.generated.count import HELD
 from tests.mesh import Mesh, running_mesh
+
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, a run stops its servers too
 
 
 @pytest.fixture(scope="session")
