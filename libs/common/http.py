@@ -36,7 +36,7 @@ def application(name: str, health: Health, *routers: APIRouter, **options: Any) 
     for (
         router
     ) in routers:  # as they are: a router that is included is gone through in a slower way for each request
-        app.router.routes += router.routes
+        app.router.routes[:0] = router.routes
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)

@@ -16,8 +16,8 @@ from services.ingest.settings import Settings
 async def avro(validator: Validator, schemas: Schemas, body: bytes, settings: Settings) -> list[Good | Bad]:
     """The records of a body; BadMessage if it cannot be cut into records."""
     if body[:3] == b"Obj":
-        found = container(body, settings.max_body, settings.max_records)
-        return _checked(validator, [_timed(index, *each) for index, each in enumerate(found)])
+        reader, records = container(body, settings.max_body, settings.max_records)
+        return checked(validator, [timed(index, reader, each) for index, each in enumerate(records)])
     return await registered(validator, schemas, body, settings)
 
 
@@ -27,7 +27,7 @@ async def registered(
     """Messages, each by the schema that it names; one that cannot be read is an error of that record."""
     cut = messages(body, settings.max_records)
     readers = await schemas.of(schema_ids(cut))
-    return _checked(
+    return checked(
         validator, [_read(validator, index, message, readers) for index, message in enumerate(cut)]
     )
 
@@ -49,17 +49,17 @@ def _read(
         values = reader.message(content)
     except BadMessage as error:
         return Bad(index, error, message)
-    return _timed(index, reader, values)
+    return timed(index, reader, values)
 
 
-def _timed(index: int, reader: Reader, values: dict[str, Any]) -> dict[str, Any] | Bad:
+def timed(index: int, reader: Reader, values: dict[str, Any]) -> dict[str, Any] | Bad:
     try:
         return reader.timed(values)
     except BadMessage as error:
         return Bad(index, error, as_json(values))
 
 
-def _checked(validator: Validator, found: list[dict[str, Any] | Good | Bad]) -> list[Good | Bad]:
+def checked(validator: Validator, found: list[dict[str, Any] | Good | Bad]) -> list[Good | Bad]:
     """What could be read, by the rules of its source."""
     values = [each for each in found if isinstance(each, dict)]
     if len(values) == len(found):

@@ -14,7 +14,8 @@ from services.ingest.settings import Settings
 async def read(request: Request, settings: Settings, hold: Hold) -> bytes:
     """The decoded body; the limit holds for the bytes that come and for those that come out."""
     coding = request.headers.get("content-encoding", "").strip().lower() or "identity"
-    sent, decoder = Decoder("identity", settings.max_body), Decoder(coding, settings.max_body)
+    sent = Decoder("identity", settings.max_body)
+    decoder = sent if coding == "identity" else Decoder(coding, settings.max_body)
     declared = request.headers.get("content-length", "")
     sent.expect(int(declared) if declared.isdigit() else 0)
     parts: list[bytes] = []
@@ -24,9 +25,10 @@ async def read(request: Request, settings: Settings, hold: Hold) -> bytes:
             hold.take(bytes=sent.expected)
             async for part in request.stream():
                 for raw in sent.feed(part):
-                    for piece in decoder.feed(raw):
+                    for piece in [raw] if decoder is sent else decoder.feed(raw):
                         size += len(piece)
-                        hold.take(bytes=max(0, size - hold.bytes))
+                        if size > hold.bytes:
+                            hold.take(bytes=size - hold.bytes)
                         parts.append(piece)
     except TimeoutError as error:
         raise TooSlow(

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from libs.common.catalog import DEFINITION, Source
 from libs.common.errors import BadMessage, TooLarge
+from libs.common.varints import varint
 from services.ingest.core.avro import Reader, container
 from services.ingest.core.framing import messages
 from services.ingest.core.records import Bad, Good, Validator
-from services.ingest.handlers.binaries import _checked  # pyright: ignore[reportPrivateUsage]
+from services.ingest.handlers.binaries import checked, timed
 
 DEFINED = DEFINITION.validate_python(
     {
@@ -53,8 +54,8 @@ def packed(schema: dict[str, Any], records: list[dict[str, Any]], codec: str = "
 
 
 def results(body: bytes, most: int = 1_000) -> list[Good | Bad]:
-    found = container(body, LIMIT, most)
-    return [_checked(VALIDATOR, index, reader, values) for index, (reader, values) in enumerate(found)]
+    reader, records = container(body, LIMIT, most)
+    return checked(VALIDATOR, [timed(index, reader, each) for index, each in enumerate(records)])
 
 
 @pytest.mark.parametrize("codec", ["null", "deflate"])
@@ -93,8 +94,8 @@ def test_a_value_is_held_to_the_rules_of_json(
     bare = {**schema, "fields": [{**each, "type": plain(each["type"])} for each in schema["fields"]]}
     numbers = GOOD | {"at": 1_795_600_800_000, "day": 20_781} | values
     reader = Reader(json.dumps(schema))
-    first = next(container(packed(bare, [numbers]), LIMIT, 10))[1]
-    result = _checked(VALIDATOR, 0, reader, first)
+    first = container(packed(bare, [numbers]), LIMIT, 10)[1][0]
+    result = checked(VALIDATOR, [timed(0, reader, first)])[0]
     assert isinstance(result, Bad)
     assert (result.error.field, result.error.code) == (field, code)
     assert json.loads(result.raw)["id"] == numbers["id"], "what is refused is kept"
@@ -176,3 +177,21 @@ def test_a_body_of_messages_is_cut_by_their_lengths() -> None:
     for broken in (b"\x0a" + one[:-1], b"\xac", b"\xff" * 10):
         with pytest.raises(BadMessage):
             messages(broken, 10)
+
+
+def test_a_block_that_has_more_than_it_says_is_refused_whatever_it_could_be_read_as() -> None:
+    head = packed(SCHEMA, [])
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(SCHEMA), GOOD)
+    record = out.getvalue()
+    for content in (record + record, record + varint(1) + record, record + varint(2**40)):
+        body = head + varint(1) + varint(len(content)) + content + head[-16:]
+        with pytest.raises(BadMessage):
+            container(body, LIMIT, 1_000)
+
+
+def test_records_that_take_no_bytes_are_refused() -> None:
+    nothing = {"type": "record", "name": "nothing", "fields": [{"name": "id", "type": "null"}]}
+    with pytest.raises(BadMessage) as refused:
+        container(packed(nothing, [{"id": None}]), LIMIT, 1_000)
+    assert refused.value.code == "unsupported_schema"
