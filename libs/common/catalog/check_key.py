@@ -31,7 +31,9 @@ def _expression(source: Source, key: KeyExpression) -> Iterator[Fault]:
     try:
         kind = derived(key.expression, types).type
         if kind not in _EXACT:
-            message = f"{key.expression} is {kind}: a key is text, a whole number, a boolean, a date or a time"
+            message = (
+                f"{key.expression} is {kind}: a key is text, a whole number, a boolean, a date or a time"
+            )
             yield path, message, "type"
         elif not source.key_reads:
             message = f"{key.expression} reads no field: all events would have the same key"

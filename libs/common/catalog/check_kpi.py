@@ -73,7 +73,9 @@ def _enrich(kpi: Kpi, source: Source, wanted: Catalog) -> Iterator[Fault]:
             yield f"{path}.reference", unknown("reference", each.reference, known), "known reference"
             continue
         if len(each.on) != len(reference.key_fields):
-            message = f"{reference.id} has the key {', '.join(reference.key_fields)}: give a field for each part"
+            message = (
+                f"{reference.id} has the key {', '.join(reference.key_fields)}: give a field for each part"
+            )
             yield f"{path}.on", message, "whole key"
         for name, key in zip(each.on, reference.key_fields, strict=False):
             kind, wanted_kind = source.field_types.get(name), reference.field_types.get(key)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import polars as pl
 from msgspec.structs import replace
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from libs.common.catalog import KeyExpression, Source
 from libs.common.expressions import derived
 from libs.common.expressions.typed import DTYPES
-from libs.common.partitioning import partition_for
+from libs.common.partitioning import partitions_for
 from services.ingest.core.records import Bad, Good
 
 STICKY_BYTES = 1_000_000
@@ -17,8 +18,8 @@ STICKY_BYTES = 1_000_000
 STICKY_MS = 1_000
 """… or those of so long: no longer, for windows wait for every partition that is not idle."""
 
-Place = Callable[[bytes | None], int]
-"""The partition of a record, by its key."""
+Place = Callable[[Sequence[Any]], Sequence[int]]
+"""The partitions of records, by their keys (bytes, or None)."""
 
 
 class Keys:
@@ -49,7 +50,7 @@ class ByKey:
     """The same key, the same partition: as every Kafka client chooses it."""
 
     def __init__(self, partitions: int) -> None:
-        self.place: Place = partial(partition_for, count=partitions)
+        self.place: Place = partial(partitions_for, count=partitions)
 
     def begin(self, now: int) -> Place:
         """Where the records of a transaction go, which begins at `now` (ms)."""
@@ -68,9 +69,9 @@ class RoundRobin:
     def begin(self, now: int) -> Place:
         return self._next
 
-    def _next(self, key: bytes | None) -> int:
-        self.turn = (self.turn + 1) % self.partitions
-        return self.turn
+    def _next(self, keys: Sequence[Any]) -> list[int]:
+        first, self.turn = self.turn, (self.turn + len(keys)) % self.partitions
+        return [(first + place) % self.partitions for place in range(len(keys))]
 
     def wrote(self, size: int) -> None:
         """Makes no difference."""
@@ -88,7 +89,7 @@ class Sticky:
         if self.since is None or self.size >= STICKY_BYTES or now - self.since >= STICKY_MS:
             self.turn, self.size, self.since = (self.turn + 1) % self.partitions, 0, now
         turn = self.turn
-        return lambda key: turn
+        return lambda keys: [turn] * len(keys)
 
     def wrote(self, size: int) -> None:
         self.size += size

@@ -18,7 +18,6 @@ from libs.common.clock import milliseconds
 from libs.common.errors import BadMessage, Problem
 from libs.common.events import DeadLetter, LedgerEntry
 from libs.common.kafka import Headers
-from libs.common.partitioning import partition_for
 from libs.common.topics import DEAD, LEDGER
 from services.ingest.core.admission import Hold
 from services.ingest.core.records import MAX_RECORD, Bad, Good
@@ -111,8 +110,11 @@ class Batch:
         self.minute = now.replace(second=0, microsecond=0)
         self.ids: dict[Hashable, str] = {}
         """What is new in it, and under which receipt."""
-        self.events: list[list[Written]] = [[] for _ in range(writer.partitions)]
+        self.place = writer.layout.placing.begin(self.ms)
+        self.events: list[list[Written]] = [[] for _ in range(writer.layout.count)]
         """What goes to each partition of the source's topic."""
+        self.sizes = [0] * writer.layout.count
+        """Bytes that went there."""
         self.others: dict[str, list[Written]] = defaultdict(list)
         """What goes to the only partition of other topics."""
 
@@ -204,7 +206,8 @@ class Batch:
             time = ("ce_time", _rfc3339(record.event_time))
             headers = [*headers, *writer.attributes, ("ce_id", event_id.encode()), time]
         value = writer.encoder.encode(record.values)
-        self.events[partition_for(record.key, writer.partitions)].append((record.key, value, headers))
+        (partition,) = self.place([record.key])
+        self.events[partition].append((record.key, value, headers))
         if submission.brief:
             submission.counts["published"] += 1
         else:
@@ -264,12 +267,15 @@ class Batch:
         for (name, number), written in going.items():
             begins[name, number] = futures = []
             to, batch, first = self.writer.settings.prefix + name, writer.create_batch(), 0
+            size = 0
             for place, (key, value, headers) in enumerate(written):
                 if batch.append(key=key, value=value, timestamp=self.ms, headers=headers) is None:
                     futures.append((first, await writer.send_batch(batch, to, partition=number)))
-                    batch, first = writer.create_batch(), place
+                    size, batch, first = size + batch.size(), writer.create_batch(), place
                     batch.append(key=key, value=value, timestamp=self.ms, headers=headers)
             futures.append((first, await writer.send_batch(batch, to, partition=number)))
+            if name == topic:
+                self.sizes[number] = size + batch.size()
         await asyncio.gather(*(future for futures in begins.values() for _, future in futures))
         for (name, _), written in going.items():
             telemetry.PRODUCED.labels("ingest", name).inc(len(written))

@@ -12,22 +12,25 @@ from datetime import timedelta
 from functools import partial
 from itertools import cycle
 
+import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from libs.common import clock, telemetry
 from libs.common.batches import Record
-from libs.common.catalog import Catalog, Source
+from libs.common.catalog import Catalog, KeyExpression, Source
 from libs.common.encoder import Encoder
 from libs.common.errors import NotFound, Overloaded, Problem
 from libs.common.kafka import Headers, answering, ensure_topics, producer, read_all
 from libs.common.topics import DEAD, EVENTS, REFERENCE, used_by
 from services.ingest.core.admission import Admission
+from services.ingest.core.keys import Keys
 from services.ingest.core.minimise import SHORTEST, Minimiser
 from services.ingest.core.quota import Bucket
 from services.ingest.core.records import Validator
 from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
 from services.ingest.handlers.batch import Batch, Submission, letters_of, located
+from services.ingest.handlers.layout import Layout
 from services.ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,11 +43,18 @@ class Writer:
     """The only writer of one source."""
 
     def __init__(
-        self, settings: Settings, admission: Admission, source: Source, schema_id: int, version: int
+        self,
+        settings: Settings,
+        admission: Admission,
+        layout: Layout,
+        source: Source,
+        schema_id: int,
+        version: int,
     ) -> None:
         self.settings, self.admission = settings, admission
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
-        self.partitions = 1 if source.reference else source.partitions
+        self.layout = layout
+        self.redefined = asyncio.Event()
         self._define(source, schema_id, version)
         self.window = Window(settings.dedup_window, _ms(source.dedup))
         self.queue: asyncio.Queue[Submission] = asyncio.Queue()
@@ -64,12 +74,15 @@ class Writer:
             self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
         self.window.keep = _ms(source.dedup)
         self._define(source, schema_id, version)
+        self.redefined.set()
 
     def _define(self, source: Source, schema_id: int, version: int) -> None:
         self.source, self.schema_id, self.version = source, schema_id, version
         self.validator, self.encoder = Validator(source), Encoder(source.avro_schema(), schema_id)
         secrets = {name: value.get_secret_value().encode() for name, value in self.settings.secrets.items()}
         self.minimiser = Minimiser(self.validator, secrets) if source.minimises else None
+        self.keys = Keys(source, source.key) if isinstance(source.key, KeyExpression) else None
+        self.layout.define(source)
         self.attributes: Headers = [
             ("ce_specversion", b"1.0"),
             ("ce_source", f"/sources/{source.id}".encode()),
@@ -108,10 +121,16 @@ class Writer:
         """The brokers do not confirm what was handed to them."""
         return self.began is not None and clock.monotonic() - self.began > self.settings.confirm_seconds
 
-    async def submit(self, submission: Submission, within: float | None = None) -> None:
-        """Returns when everything of it is committed; Overloaded if too much waits already, or it is not in time."""
+    def check(self) -> None:
+        """Overloaded while it starts, stops, or its partitions are added to."""
+        if self.layout.is_changing:
+            raise _changing(self.source.id)
         if not self.ready.is_set():
             raise _absent(self.source.id)
+
+    async def submit(self, submission: Submission, within: float | None = None) -> None:
+        """Returns when everything of it is committed; Overloaded if too much waits already, or it is not in time."""
+        self.check()
         if submission.hold is None:
             submission.hold = self.admission.hold(self.source.id)
             size = sum(len(record.raw) for record in submission.records)
@@ -120,6 +139,8 @@ class Writer:
             if self.minimiser.lacks:
                 raise _no_key(self.minimiser.lacks[0])
             submission.records = self.minimiser.all(submission.records)
+        if self.keys is not None:
+            submission.records = self.keys.all(submission.records)
         submission.hold.passed_on = True
         self.queue.put_nowait(submission)
         try:
@@ -131,7 +152,7 @@ class Writer:
     async def run(self, stopping: asyncio.Event) -> None:
         """Until stopping and nothing waits any more."""
         topic = REFERENCE if self.source.reference else EVENTS
-        await ensure_topics(self.settings, [(self.topic, topic, self.partitions)])
+        await ensure_topics(self.settings, [(self.topic, topic, self.layout.wanted)])
         # Two in turn: the broker ends a transaction for a while after it has said so, and the next of the same
         # producer waits for that.
         producers = [producer(self.settings, f"ingest.{self.source.id}.{number}") for number in range(2)]
@@ -140,17 +161,25 @@ class Writer:
             for each in producers:
                 await each.start()
             await self._remember()
+            await self.layout.settle(producers, stopping)
             self.ready.set()
-            stop = asyncio.create_task(stopping.wait())
+            stop, redefined = (asyncio.create_task(each.wait()) for each in (stopping, self.redefined))
             while not (stopping.is_set() and self.queue.empty()):
+                if self.layout.is_changing and self.queue.empty():
+                    await self.layout.change(producers, stopping)
+                    continue
                 take = asyncio.create_task(self.queue.get())
-                await asyncio.wait({take, stop}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({take, stop, redefined}, return_when=asyncio.FIRST_COMPLETED)
+                if redefined.done():
+                    self.redefined.clear()
+                    redefined = asyncio.create_task(self.redefined.wait())
                 if not take.done():
                     take.cancel()
                     continue
                 await self._publish(next(turn), self._group(take.result()))
             self.ready.clear()  # whoever is still read comes too late
             stop.cancel()
+            redefined.cancel()
         finally:
             self._give_up()
             for each in producers:
@@ -202,6 +231,7 @@ class Writer:
         if not batch.is_empty:
             async with writer.transaction():
                 begins = await batch.send(writer)
+            self.layout.wrote(batch.ms, batch.events, batch.sizes)
         for submission in group:
             self.window.remember(submission.new, submission.receipt, batch.ms)
             submission.places = located(submission.places, begins)
@@ -214,14 +244,16 @@ class Writer:
 class Writers:
     """The writers of the sources in force; one of the service's loops."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, loaded: asyncio.Event) -> None:
-        self.settings, self.catalog, self.loaded = settings, catalog, loaded
+    def __init__(
+        self, settings: Settings, catalog: Catalog, loaded: asyncio.Event, pool: asyncpg.Pool
+    ) -> None:
+        self.settings, self.catalog, self.loaded, self.pool = settings, catalog, loaded, pool
         self.admission = Admission(settings.max_queued_bytes, settings.max_queued)
         self.writers: dict[str, Writer] = {}
         self.changed = asyncio.Event()
 
-    def get(self, source: str) -> Writer:
-        """NotFound if there is no such source, Overloaded while its writer starts or the brokers do not answer."""
+    def find(self, source: str) -> Writer:
+        """NotFound if there is no such source, Overloaded while its writer starts."""
         if not self.loaded.is_set():
             raise Overloaded("the catalog is being read", retry_after=1, scope="system", retryable=True)
         if self.catalog.source(source) is None:
@@ -233,8 +265,14 @@ class Writers:
                 source=source,
             )
         writer = self.writers.get(source)
-        if writer is None or not writer.ready.is_set():
+        if writer is None or not writer.layout.count:
             raise _absent(source)
+        return writer
+
+    def get(self, source: str) -> Writer:
+        """As `find`; Overloaded also while it takes nothing, or the brokers do not answer."""
+        writer = self.find(source)
+        writer.check()
         if writer.is_stuck:
             raise Overloaded(
                 "the brokers do not confirm what was sent to them before",
@@ -269,8 +307,9 @@ class Writers:
             return
         writer = self.writers.get(source.id)
         if writer is None:
+            layout = Layout(self.settings, self.pool, source)
             writer = self.writers[source.id] = Writer(
-                self.settings, self.admission, source, schema_id, version
+                self.settings, self.admission, layout, source, schema_id, version
             )
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
         elif writer.version != version:
@@ -280,6 +319,11 @@ class Writers:
 def _absent(source: str) -> Overloaded:
     why = f"the writer of {source} is starting, or stopping"
     return Overloaded(why, retry_after=1, scope="source", retryable=True)
+
+
+def _changing(source: str) -> Overloaded:
+    why = f"partitions are added to {source}: what was published before is read first, so that each key keeps its order"
+    return Overloaded(why, code="repartitioning", retry_after=2, scope="source", retryable=True)
 
 
 def _unconfirmed(when: str) -> Overloaded:
