@@ -26,6 +26,7 @@ from services.gateway.api.models.sources import (
     WatermarkBody,
 )
 from services.gateway.api.paging import PageToken, SmallLimit, cut
+from services.gateway.api.partitions import partitions
 from services.gateway.api.problems import RESPONSES, Refused
 from services.gateway.core.cadence import measured
 from services.gateway.store import sources as rows
@@ -98,7 +99,9 @@ async def get_source(source: str, asker: SignedIn) -> SourceDetail:
         ],
         event_id=definition.event_id,
         event_time=definition.event_time,
-        key=list(definition.key),
+        key=list(definition.key_reads),
+        keyed_by=definition.keyed_by,
+        partitions=await partitions(asker, definition),
         schema_id=catalog.schema_id(source),
         rules=[
             RuleSummary(
