@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from libs.common import clock, telemetry
-from libs.common.catalog import Source
+from libs.common.catalog import Catalog, Source
 from libs.common.kafka import add_partitions, committed_of, has_records, high_watermarks, partitions_of
 from libs.common.skew import HotKey, advice, skew
 from libs.common.topics import EVENTS, REFERENCE
@@ -40,8 +40,8 @@ class Layout:
     placing: Placing
     load: Load
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, source: Source) -> None:
-        self.settings, self.pool, self.source = settings, pool, source
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, catalog: Catalog, source: Source) -> None:
+        self.settings, self.pool, self.catalog, self.source = settings, pool, catalog, source
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
         self.count = 0
         """Partitions of the topic; 0 until it was looked at."""
@@ -141,8 +141,9 @@ class Layout:
         readers: dict[str, Callable[[], Awaitable[Mapping[int, int]]]] = {
             "archive": partial(store.reached, self.pool, "read.archived", self.topic),
             "quality": partial(store.reached, self.pool, "read.assessed", self.topic),
-            "detector": self._combined,
         }
+        if any(kpi.source == self.source.id and kpi.engine == "embedded" for kpi in self.catalog.kpis):
+            readers["detector"] = self._combined
         behind: list[str] = []
         for name, ask in readers.items():
             try:

@@ -294,9 +294,11 @@ class Writers:
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 self.changed.clear()
-                for source in self.catalog.sources:
+                is_loaded = self.loaded.is_set()  # else it is not known yet who reads a source
+                for source in self.catalog.sources if is_loaded else ():
                     self._start(group, source, stopping)
-                waits = [asyncio.create_task(event.wait()) for event in (self.changed, stopping)]
+                events = (self.changed if is_loaded else self.loaded, stopping)
+                waits = [asyncio.create_task(event.wait()) for event in events]
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 for wait in waits:
                     wait.cancel()
@@ -307,7 +309,7 @@ class Writers:
             return
         writer = self.writers.get(source.id)
         if writer is None:
-            layout = Layout(self.settings, self.pool, source)
+            layout = Layout(self.settings, self.pool, self.catalog, source)
             writer = self.writers[source.id] = Writer(
                 self.settings, self.admission, layout, source, schema_id, version
             )

@@ -51,9 +51,7 @@ def test_of_a_flood_shares_are_right_within_the_stated_error(seed: int) -> None:
         total += len(keys)
     (hot, *_) = found.keys.top(3)
     assert hot.key == b"hot"
-    assert (
-        abs(hot.share - truth[b"hot"] / total) <= 1.5 * found.keys.error
-    )
+    assert abs(hot.share - truth[b"hot"] / total) <= 1.5 * found.keys.error
     assert found.keys.error < 0.05
     assert found.distinct is None
     assert found.total == pytest.approx(total)
