@@ -54,7 +54,8 @@ def defined(mesh: Mesh, definition: dict[str, Any]) -> None:
 def stored(mesh: Mesh, id: str, count: int) -> list[tuple[int, str | None, dict[str, Any]]]:
     """Partition, key and data of the events, in the order of their arrival in the archive."""
     query = 'SELECT partition, key, data FROM read.events WHERE source = %s ORDER BY recorded_at, partition, "offset"'
-    return until(lambda: (found := mesh.query(query, id)) and len(found) == count and found)
+    until(lambda: len(mesh.query(query, id)) == count)
+    return mesh.query(query, id)
 
 
 # --- how events are put on partitions --------------------------------------------------------------------
