@@ -207,7 +207,8 @@ _EVENTS_ANSWERS: dict[int | str, dict[str, Any]] = {
     415: {"description": "`unsupported_media`, `unsupported_encoding`: `accepted` says what is"},
     429: {"description": "`quota` of the source: come again after Retry-After"},
     503: {
-        "description": "`overloaded`, `registry_away`, `webhook_secret_missing`, `unavailable`: again after Retry-After"
+        "description": "`overloaded`, `repartitioning`, `registry_away`, `webhook_secret_missing`, `unavailable`: "
+        "again after Retry-After"
     },
 }
 

@@ -17,6 +17,7 @@ from libs.common.skew import Share
 
 HALF_LIFE_MS = 600_000
 COUNTERS = 256
+"""Keys that are kept of up to twice as many."""
 SAMPLE = 256
 """Keys of one transaction that are counted, about."""
 LONGEST_KEY = 200
@@ -55,7 +56,7 @@ class Keyed:
             self.variance += count * weight / 4
         for key, times in Counter(map(_short, sample)).items():
             self.counts[key] = self.counts.get(key, 0.0) + times * weight
-        if len(self.counts) > COUNTERS:
+        if len(self.counts) > 2 * COUNTERS:  # so that the search for what to drop is paid by as many new keys
             cut = nlargest(COUNTERS + 1, self.counts.values())[-1]
             self.counts = {key: kept - cut for key, kept in self.counts.items() if kept > cut}
             self.lost, self.all = self.lost + cut, False

@@ -20,7 +20,7 @@ def load(partitions: int = 2) -> Load:
     return Load(partitions, Random(7))
 
 
-@given(st.lists(st.lists(st.integers(0, 400), min_size=1, max_size=200), min_size=1, max_size=20))
+@given(st.lists(st.lists(st.integers(0, 2_000), min_size=1, max_size=300), min_size=1, max_size=20))
 def test_without_sampling_a_count_is_too_low_by_the_stated_error_at_most(batches: list[list[int]]) -> None:
     sketch, truth = Keyed(), Counter[bytes]()
     for batch in batches:
@@ -28,11 +28,11 @@ def test_without_sampling_a_count_is_too_low_by_the_stated_error_at_most(batches
         sketch.add(keys, len(keys))
         truth.update(keys)
     total = truth.total()
-    assert len(sketch.counts) <= COUNTERS
+    assert len(sketch.counts) <= 2 * COUNTERS
     assert sketch.error <= 1 / (COUNTERS + 1) + 1e-9
     for key, count in truth.items():
         assert 0 <= count / total - sketch.counts.get(key, 0.0) / total <= sketch.error + 1e-9
-    assert sketch.all == (len(truth) <= COUNTERS) or not sketch.all
+    assert not sketch.all or len(sketch.counts) == len(truth)
 
 
 @pytest.mark.parametrize("seed", range(6))
