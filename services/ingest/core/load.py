@@ -18,7 +18,7 @@ from libs.common.skew import Share
 HALF_LIFE_MS = 600_000
 COUNTERS = 256
 """Keys that are kept of up to twice as many."""
-SAMPLE = 256
+SAMPLE = 1_000
 """Keys of one transaction that are counted, about."""
 LONGEST_KEY = 200
 """Bytes of a key that are kept; of a longer one its beginning and a digest."""
@@ -54,6 +54,7 @@ class Keyed:
             len(sample) < count
         ):  # with replacement; a share of one half varies most (Cochran, Sampling Techniques, 3.2)
             self.variance += count * weight / 4
+            self.all = False
         for key, times in Counter(map(_short, sample)).items():
             self.counts[key] = self.counts.get(key, 0.0) + times * weight
         if len(self.counts) > 2 * COUNTERS:  # so that the search for what to drop is paid by as many new keys
