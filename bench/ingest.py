@@ -169,7 +169,7 @@ async def alone(bench: Bench, way: str) -> tuple[float, float]:
     encoder, repeated = Encoder(readings().avro_schema(), 1), -(-count // BATCH)
     good = [each for each in Validator(readings()).lines(NDJSON) if isinstance(each, Good)]
     values = encoder.encode([each.values for each in good]) * repeated
-    keys = [each.key for each in good] * repeated
+    keys = [each.key or b"" for each in good] * repeated
     records = Records(keys, np.array(partitions_for(keys, PARTITIONS)), values)
     topic = f"alone-{time.monotonic_ns()}"
     async with Admin(bench.addresses["SEXTANT_KAFKA"]) as admin:

@@ -14,7 +14,6 @@ from tests.backing import Flink, fresh_database, running_flink, running_servers
 from tests.generated.count import HELD
 from tests.mesh import Mesh, running_mesh
 
-
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, a run stops its servers too
 
 

@@ -109,9 +109,14 @@ def running(
 async def _arrange(settings: ServiceSettings, source: dict[str, Any]) -> None:
     await ensure_topics(settings, used_by("ingest"))
     await ensure_topics(settings, [(EVENTS.of("drops"), EVENTS, source["partitions"])])
+    await define(settings, source)
+
+
+async def define(settings: ServiceSettings, source: dict[str, Any], version: int = 1) -> None:
+    """Put a version of the source in force."""
     definition = DEFINITION.validate_python(source)
     entry = CatalogEntry.build(
-        kind="source", id="drops", definition_version=1, applied_by="test", schema_id=1,
+        kind="source", id="drops", definition_version=version, applied_by="test", schema_id=1,
         definition=definition.model_dump(mode="json", by_alias=True), applied_at=clock.now(),
     )  # fmt: skip
     client = producer(settings)

@@ -79,17 +79,19 @@ def show(found: dict[str, Any], *, drafted: bool) -> None:
 def advise(
     source: Annotated[str, typer.Argument(help="The source's id.")], server: Url, as_json: AsJson = False
 ) -> None:
-    """Whether a source should push or be pulled, how often, and how fast values can be: from how its events came.
+    """Whether a source should push or be pulled, how often, and how fast values can be: from how its events came. And how
+    its partitions are used, and what to do about keys that carry too much.
 
     Example: sextant source advise weather
     """
     try:
         with Server(server) as gateway:
             found = gateway.get(f"/v1/sources/{source}/cadence")
+            detail = gateway.get(f"/v1/sources/{source}")
     except Unreachable as error:
         raise fail(str(error)) from error
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps({**found, "keyed_by": detail["keyed_by"], "partitions": detail["partitions"]}))
         return
     every = f" every {found['every_seconds']:,} s" if found["every_seconds"] else ""
     out.print(f"{source}: {found['connect']}{every}; values within {found['latency']}")
@@ -103,6 +105,32 @@ def advise(
     }
     for name, text in figures.items():
         out.print(f"    {name}: {text}", markup=False)
+    show_partitions(detail)
+
+
+def show_partitions(detail: dict[str, Any]) -> None:
+    found = detail["partitions"]
+    by = f" by {', '.join(detail['key'])}" if detail["key"] else ""
+    out.print(f"\npartitions: {detail['keyed_by']}{by}", markup=False)
+    if found is None:
+        out.print("    ingest does not answer: how they are used is not known")
+        return
+    if found["wanted"] > found["count"]:
+        readers = ", ".join(found["waits_for"]) or "nobody any more"
+        out.print(f"    {found['count']} are becoming {found['wanted']}: waits for {readers}")
+    if found["unordered_since"]:
+        out.print(
+            f"    added at {found['unordered_since']} before all had been read: events of then may be out of order"
+        )
+    for each in found["shares"]:
+        out.print(
+            f"    {each['partition']:>3}: {each['records']:>6.1%} of the records, {each['bytes']:>6.1%} of the bytes"
+        )
+    for each in found["keys"]:
+        key = "a hidden key" if each["key"] is None else f"key {each['key'] or '(empty)'}"
+        out.print(f"    {key}: {each['share']:.1%} (± {found['error']:.1%})", markup=False)
+    for text in found["advice"]:
+        out.print(f"    advice: {text}", markup=False)
 
 
 def _range(half: float | None, most: float | None) -> str:

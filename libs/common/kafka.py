@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError
 from aiokafka.producer import sender
 
@@ -235,6 +235,22 @@ async def partitions_of(settings: ServiceSettings, name: str) -> set[int]:
         return {partition["partition"] for partition in topic["partitions"]}
     finally:
         await admin.close()
+
+
+async def add_partitions(
+    settings: ServiceSettings, name: str, count: int, producers: Iterable[AIOKafkaProducer]
+) -> None:
+    """Let a topic (with the prefix) have so many partitions; returns when the producers can write to them."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        await admin.create_partitions({name: NewPartitions(count)})
+    finally:
+        await admin.close()
+    for each in producers:
+        while len(await each.partitions_for(name)) < count:
+            await each.client.force_metadata_update()
+            await asyncio.sleep(0.05)
 
 
 async def delete_before(settings: ServiceSettings, tp: TopicPartition, offset: int) -> None:

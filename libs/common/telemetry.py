@@ -45,6 +45,17 @@ PARITY = Counter(
 LATE_ROWS = Counter(
     "sextant_pull_late_rows", "Rows that were committed behind a pull's cursor, and found.", ("source",)
 )
+SOURCE_RECORDS = Counter(
+    "sextant_source_records", "Records written to a source's topic, by partition.", ("source", "partition")
+)
+SOURCE_BYTES = Counter(
+    "sextant_source_bytes", "Bytes written to a source's topic, by partition.", ("source", "partition")
+)
+REPARTITIONS = Counter(
+    "sextant_repartitions",
+    "Times that partitions were added to a source: ordered, or unordered, for readers were too far behind.",
+    ("source", "result"),
+)
 RETRIES = Counter("sextant_retries", "Times that a partition had to wait and try again.", _PLACE)
 REFUSED = Counter("sextant_refused_pushes", "Requests that ingest refused as a whole.", ("source", "reason"))
 WAITING = Gauge("sextant_waiting_pushes", "What waits in ingest to be published.", ("source", "unit"))

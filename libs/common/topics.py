@@ -55,7 +55,7 @@ class Topic:
 
 
 EVENTS = Topic(
-    "events.{source}", "a source's events, in its own schema", None, "the source's `key` fields",
+    "events.{source}", "a source's events, in its own schema", None, "the source's `key`, or none",
     ("ingest",), ("ingest", "detector", "quality", "archive"), partitions=4, wire="avro",
 )  # fmt: skip
 REFERENCE = Topic(

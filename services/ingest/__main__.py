@@ -23,7 +23,7 @@ async def main(settings: Settings) -> None:
     health = Health()
     connections = await pool(settings, "ingest")
     follower = Follower(settings, health.part("catalog"))
-    writers = Writers(settings, follower.catalog, follower.loaded)
+    writers = Writers(settings, follower.catalog, follower.loaded, connections)
     registry = Registry(settings)
     pulls = Pulls(connections, follower.catalog, writers)
     redrives = Redrives(connections, writers)

@@ -128,8 +128,8 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
 
     @router.get("/sources/{source}")
     async def describe(source: str) -> dict[str, Any]:
-        """The writer's state, and where a pull stands."""
-        writer = writers.get(source)
+        """The writer's state, how its partitions are used, and where a pull stands."""
+        writer = writers.find(source)
         pull, since = await store.pull_state(pool, source), writer.window.since
         return {
             "source": source,
@@ -137,6 +137,7 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
             "queued": writers.admission.records.held.get(source, 0),
             "remembered_ids": len(writer.window),
             "remembered_since": None if since is None else clock.moment(since),
+            "partitions": writer.layout.shown(),
             "pull": {**dict(pull), "running": source in pulls.tasks} if pull else None,
         }
 

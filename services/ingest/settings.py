@@ -33,6 +33,9 @@ class Settings(ServiceSettings):
     beyond it requests are answered 503."""
     max_queued_bytes: int = 128 * 1024 * 1024
     """Bytes of bodies that are read or wait to be published; shared alike."""
+    repartition_seconds: float = 60
+    """So long pushes to a source wait at most while its partitions are added to: for whoever reads it to have read what
+    was there before."""
     dedup_window: int = 5_000_000
     """Ids remembered per source, for as long as its `dedup` says."""
     secrets: dict[str, SecretStr] = Field(default_factory=_secrets)

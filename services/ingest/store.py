@@ -65,6 +65,16 @@ async def pull_state(pool: asyncpg.Pool, source: str) -> asyncpg.Record | None:
     )
 
 
+async def reached(pool: asyncpg.Pool, view: str, topic: str) -> dict[int, int]:
+    """Partition → the offset up to which the reader of a topic behind a view (`read.archived`, `read.assessed`) has it;
+    nothing if there is no such reader."""
+    try:
+        rows = await pool.fetch(f"SELECT partition, next_offset FROM {view} WHERE topic = $1", topic)
+    except asyncpg.UndefinedTableError:
+        return {}
+    return {row["partition"]: row["next_offset"] for row in rows}
+
+
 async def seen_files(pool: asyncpg.Pool, source: str) -> dict[str, Seen]:
     """By path."""
     rows = await pool.fetch(

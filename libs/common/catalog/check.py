@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from libs.common.catalog.catalog import Catalog
+from libs.common.catalog.check_key import check_key, check_partitions
 from libs.common.catalog.check_kpi import check_kpi
 from libs.common.catalog.check_minimise import check_minimise
 from libs.common.catalog.check_pull import check_pull
@@ -79,9 +80,7 @@ def _source(source: Source, before: Source | None) -> Iterator[Fault]:
     twice = [name for name, count in Counter(field.name for field in source.fields).items() if count > 1]
     for name in twice:
         yield "fields", f"the field {name} is defined more than once", "unique field"
-    for name in source.key:
-        if name not in types:
-            yield "key", unknown("field", name, types), "known field"
+    yield from check_key(source)
     if source.reference:
         yield from _reference(source)
     else:
@@ -103,8 +102,6 @@ def _source(source: Source, before: Source | None) -> Iterator[Fault]:
 
 
 def _reference(source: Source) -> Iterator[Fault]:
-    if not source.key:
-        yield "key", "a reference needs a primary key", "reference has a key"
     if source.event_time is None:
         return
     name, field = source.event_time, source.field(source.event_time)
@@ -147,8 +144,9 @@ def _breaking(source: Source, before: Source) -> Iterator[Fault]:
     for name, field in old.items():
         if name not in new and forward and not field.nullable:
             yield "fields", f"the required field {name} is gone: who reads the old schema needs it", rule
-    if before.reference != source.reference or before.partitions > source.partitions:
-        yield "partitions", "a source keeps its kind, and its partitions can only grow", "stable topic"
+    if before.reference != source.reference:
+        yield "reference", "a source stays a stream, or a reference", "stable topic"
+    yield from check_partitions(source, before)
     if source.reference and (before.key, before.event_time) != (source.key, source.event_time):
         yield "key", "a reference keeps its key and event_time: its rows are kept by them", "stable topic"
 
@@ -189,10 +187,10 @@ def _rule(rule: Rule, wanted: Catalog) -> Iterator[Fault]:
                 unknown("reference", rule.check.reference.in_, known),
                 "known reference",
             )
-        elif len(reference.key) != 1:
+        elif len(reference.key_fields) != 1:
             yield (
                 "check.reference.in",
-                f"{reference.id} has a key of {len(reference.key)} fields, not of one",
+                f"{reference.id} has a key of {len(reference.key_fields)} fields, not of one",
                 "key",
             )
 

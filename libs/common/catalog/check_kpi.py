@@ -72,10 +72,12 @@ def _enrich(kpi: Kpi, source: Source, wanted: Catalog) -> Iterator[Fault]:
             known = (one.id for one in wanted.sources if one.reference)
             yield f"{path}.reference", unknown("reference", each.reference, known), "known reference"
             continue
-        if len(each.on) != len(reference.key):
-            message = f"{reference.id} has the key {', '.join(reference.key)}: give a field for each part"
+        if len(each.on) != len(reference.key_fields):
+            message = (
+                f"{reference.id} has the key {', '.join(reference.key_fields)}: give a field for each part"
+            )
             yield f"{path}.on", message, "whole key"
-        for name, key in zip(each.on, reference.key, strict=False):
+        for name, key in zip(each.on, reference.key_fields, strict=False):
             kind, wanted_kind = source.field_types.get(name), reference.field_types.get(key)
             if kind is None:
                 yield f"{path}.on", unknown("field", name, source.field_types), "known field"

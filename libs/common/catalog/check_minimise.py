@@ -58,7 +58,7 @@ def _role(source: Source, field: SourceField, minimise: Minimise) -> tuple[str, 
         return f"says when it happened: {what}", "event has a time"
     if name == source.event_id and not isinstance(minimise, Pseudonym):
         return "names an event: only a pseudonym keeps events apart", "event has an id"
-    if source.reference and name in source.key and not isinstance(minimise, Pseudonym):
+    if source.reference and name in source.key_fields and not isinstance(minimise, Pseudonym):
         return "is of the primary key: only a pseudonym keeps rows apart", "reference has a key"
     if source.pull is not None and name in _cursors(source.pull):
         return "is the pull's cursor, which is kept as it comes", "cursor in clear"

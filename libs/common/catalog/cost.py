@@ -164,7 +164,7 @@ def _rows(kpi: Kpi, catalog: Catalog) -> int:
 def _in_one_partition(kpi: Kpi, catalog: Catalog) -> bool:
     source = catalog.source(kpi.source or "")
     return source is not None and (
-        source.partitions == 1 or (bool(source.key) and set(source.key) <= set(kpi.by))
+        source.partitions == 1 or (bool(source.key_reads) and set(source.key_reads) <= set(kpi.by))
     )
 
 

@@ -28,7 +28,15 @@ from libs.common.catalog.rules import (
     ReferenceCheck,
     Rule,
 )
-from libs.common.catalog.sources import Freshness, Quota, Source, SourceField, Watermark, Webhook
+from libs.common.catalog.sources import (
+    Freshness,
+    KeyExpression,
+    Quota,
+    Source,
+    SourceField,
+    Watermark,
+    Webhook,
+)
 from libs.common.catalog.strategy import (
     EscalationStep,
     KeyResult,
@@ -54,6 +62,7 @@ __all__ = [
     "Identifier",
     "IncidentRule",
     "KafkaPull",
+    "KeyExpression",
     "KeyResult",
     "Kpi",
     "MaskRule",

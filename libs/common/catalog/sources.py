@@ -3,12 +3,13 @@
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from libs.common.catalog.definition import Classification, Definition, FieldType, Named
 from libs.common.catalog.duration import Duration
 from libs.common.catalog.minimise import Minimise
 from libs.common.catalog.pulls import Pull
+from libs.common.expressions.typed import columns_of, parse
 
 
 class SourceField(Definition):
@@ -58,6 +59,38 @@ class Webhook(Definition):
     """Its name: ingest finds it in SEXTANT_SECRET_<name>, while it is changed several with spaces between."""
 
 
+class KeyExpression(Definition):
+    """A key that is worked out from the fields of an event."""
+
+    expression: Annotated[str, Field(min_length=1, max_length=2_000, examples=["upper(carrier)"])]
+    """SQL over the source's fields that gives text, a whole number, a boolean, a date or a time. Events for which it is
+    NULL have the empty key: all of them are in one partition."""
+
+
+Unkeyed = Literal["random", "sticky"]
+"""Events in no order: one partition after the other, record by record, or for up to a second at a time."""
+
+
+def _kind_of_key(key: Any) -> str | None:
+    if isinstance(key, str):
+        return "unkeyed" if key in ("random", "sticky") else None
+    if isinstance(key, list | tuple):
+        return "fields"
+    return "expression" if isinstance(key, dict | KeyExpression) else None
+
+
+Key = Annotated[
+    Annotated[tuple[str, ...], Tag("fields")]
+    | Annotated[KeyExpression, Tag("expression")]
+    | Annotated[Unkeyed, Tag("unkeyed")],
+    Discriminator(
+        _kind_of_key,
+        custom_error_type="key",
+        custom_error_message="a key is a list of fields, {expression: …}, random or sticky",
+    ),
+]
+
+
 class Source(Named):
     """A stream of events, or (`reference`) a table of reference rows: the last row per key.
 
@@ -70,9 +103,11 @@ class Source(Named):
     """The field that names an event: the same id again is a duplicate. References need none."""
     event_time: str | None = None
     """The timestamp field that says when it happened; of a reference, which needs none, from when on a row is valid."""
-    key: tuple[str, ...] = ()
-    """The fields that choose the partition; of a reference, its primary key."""
+    key: Key = ()
+    """What chooses the partition: fields (of a reference its primary key), an `expression`, or without a key `random`
+    or `sticky`. Events of one key keep their order; of no fields, all have the same key."""
     partitions: int = Field(default=4, ge=1, le=64)
+    """Can be raised: the order per key holds across it. Never lowered."""
     format: Literal["avro", "json"] = "avro"
     """Of the values on `events.<source>`: the Confluent wire format around Avro, or plain JSON objects from
     producers that write to Kafka themselves."""
@@ -96,6 +131,29 @@ class Source(Named):
     def field_types(self) -> dict[str, str]:
         """Name → type, as the expression language needs them."""
         return {field.name: field.type for field in self.fields}
+
+    @property
+    def keyed_by(self) -> Literal["fields", "expression", "random", "sticky"]:
+        """What chooses the partition."""
+        match self.key:
+            case KeyExpression():
+                return "expression"
+            case "random" | "sticky":
+                return self.key
+            case _:
+                return "fields"
+
+    @property
+    def key_fields(self) -> tuple[str, ...]:
+        """The fields whose values are the key; none if it is not by fields."""
+        return self.key if isinstance(self.key, tuple) else ()
+
+    @property
+    def key_reads(self) -> tuple[str, ...]:
+        """The fields that the key is made of. DefinitionError if its expression is none."""
+        if isinstance(self.key, KeyExpression):
+            return tuple(sorted(columns_of(parse(self.key.expression))))
+        return self.key_fields
 
     @property
     def versioned(self) -> bool:

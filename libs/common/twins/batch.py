@@ -121,7 +121,7 @@ def _enriched(each: Enrichment, catalog: Catalog, before: str) -> str:
     table = f"SELECT {', '.join(columns)}"
     matches = [
         f"e.{quoted(field)} = r.{quoted(f'{each.prefix}_{key}')}"
-        for field, key in zip(each.on, reference.key, strict=True)
+        for field, key in zip(each.on, reference.key_fields, strict=True)
     ]
     if reference.event_time is None:
         return (

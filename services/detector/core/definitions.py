@@ -104,8 +104,9 @@ def compile_kpi(
             raise DefinitionError(
                 f"enrich.{place}", f"there is no reference {each.reference}", "known reference"
             )
-        if len(each.on) != len(reference.key):
-            message = f"{reference.id} has the key {', '.join(reference.key)}: `on` names a field for each part of it"
+        if len(each.on) != len(reference.key_fields):
+            key = ", ".join(reference.key_fields)
+            message = f"{reference.id} has the key {key}: `on` names a field for each part of it"
             raise DefinitionError(f"enrich.{place}.on", message, "key")
         enriched.append(Enriched(reference, each.on, each.prefix))
         types |= {f"{each.prefix}_{name}": kind for name, kind in reference.field_types.items()}

@@ -16,7 +16,7 @@ def joined(events: pl.DataFrame, each: Enriched, rows: pl.DataFrame) -> pl.DataF
     """
     named = rows.rename({name: f"{each.prefix}_{name}" for name in rows.columns})
     on = list(each.on)
-    keys = [pl.col(f"{each.prefix}_{name}") for name in each.reference.key]
+    keys = [pl.col(f"{each.prefix}_{name}") for name in each.reference.key_fields]
     by = {f"{_KEY}{name}": key.cast(events.schema[name]) for name, key in zip(on, keys, strict=True)}
     named = named.with_columns(**by).drop_nulls(list(by))
     if not each.reference.versioned:

@@ -20,7 +20,7 @@ class PartitionMark:
 
 @dataclass
 class Watermark:
-    """The watermark of a source of `partitions` input partitions."""
+    """The watermark of a source of `partitions` input partitions; of more, once another is heard of."""
 
     partitions: int
     marks: dict[int, PartitionMark] = field(default_factory=dict)
@@ -28,6 +28,7 @@ class Watermark:
 
     def advance(self, partition: int, at: int | None, idle: bool) -> None:
         """What a partition reports; an earlier time than before is ignored."""
+        self.partitions = max(self.partitions, partition + 1)
         mark = self.marks.setdefault(partition, PartitionMark())
         mark.idle = idle
         if at is not None and (mark.at is None or at > mark.at):

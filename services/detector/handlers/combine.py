@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -94,7 +95,9 @@ class Combine:
         self.inputs: dict[TopicPartition, Input] = {}
         self.client: AIOKafkaConsumer | None = None
 
-    async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> tuple[()]:
+    async def assigned(
+        self, client: AIOKafkaConsumer, tp: TopicPartition
+    ) -> list[Output | Outputs] | tuple[()]:
         self.client = client
         key, progress = self._key(tp), Progress()
         await self.reading.erasures.load()
@@ -102,8 +105,15 @@ class Combine:
             for record in records:
                 if record.key == key and record.value:
                     progress = Progress.decode(record.value)
-        self.inputs[tp] = Input(progress, Limit(), clock.monotonic())
-        return ()
+        state = self.inputs[tp] = Input(progress, Limit(), clock.monotonic())
+        if await client.committed(tp) is not None:
+            return ()
+        # Merge waits from now on for a partition that is new. Whoever adds partitions sees by the group's offset, which
+        # goes with this, that it does.
+        first: list[Output | Outputs] = []
+        with suppress(TryLater):
+            first += await self.process(tp, ())
+        return [*first, Output(INPUTS.name, self._key(tp), state.progress.encode())]
 
     async def revoked(self, tp: TopicPartition) -> None:
         state = self.inputs.pop(tp, None)
@@ -191,12 +201,13 @@ class Combine:
     async def _redefine(self, tp: TopicPartition, state: Input, kpis: dict[str, CompiledKpi]) -> list[Output]:
         """Begin the past of KPIs that are new to this partition; forget those that are gone.
 
-        A version that was replaced goes on where it is live, and is not begun any more.
+        A version that was replaced goes on where it is live, and is not begun any more, but in a partition that is new.
         """
         if state.definitions == self.definitions.version:
             return []
         progress = state.progress
-        new, gone = newest(kpis) - progress.known, progress.known - kpis.keys()
+        known = progress.known
+        new, gone = (newest(kpis) if known else kpis.keys()) - known, known - kpis.keys()
         for name in gone:
             self.definitions.expect(name)  # else one that the catalog read so far lacks would be begun twice
         state.definitions = self.definitions.version

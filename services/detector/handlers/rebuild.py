@@ -18,7 +18,7 @@ from libs.common.catalog import Source
 from libs.common.errors import TryLater
 from libs.common.events import LateEvents
 from libs.common.expressions import OFFSET, PARTITION, TIME
-from libs.common.kafka import committed_of, high_watermarks, read_between, starts_of
+from libs.common.kafka import committed_of, high_watermarks, partitions_of, read_between, starts_of
 from libs.common.registry import Codecs
 from libs.common.topics import EVENTS, PARTIALS
 from services.detector.core import rebuild
@@ -78,8 +78,9 @@ class Rebuild:
             for source in {
                 each.source.id: each.source for each in engine.kpis.values() if each.source
             }.values():
-                for partition in range(source.partitions):
-                    place = TopicPartition(self.settings.prefix + EVENTS.of(source.id), partition)
+                name = self.settings.prefix + EVENTS.of(source.id)
+                for partition in sorted(await partitions_of(self.settings, name)):
+                    place = TopicPartition(name, partition)
                     await self._read(work, source, place, combined.get(place, 0))
             work.give()
             now = int(clock.now().timestamp() * 1000)

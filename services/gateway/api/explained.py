@@ -205,7 +205,7 @@ def show_event(asker: Asker, source: Source, event: Row) -> RawEvent:
     document = {field.name: read.pop(field.name) for field in source.fields if field.name in read} | read
     data, masked = veil.event(source.id, document)
     key, id = event["key"], event["event_id"]
-    if veil.hidden_fields(source.id, dict.fromkeys(source.key)):
+    if veil.hidden_fields(source.id, dict.fromkeys(source.key_reads)):
         key = None
     if source.event_id is not None and id is not None:
         id = veil.value(source.id, source.event_id, id)

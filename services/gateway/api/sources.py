@@ -26,6 +26,7 @@ from services.gateway.api.models.sources import (
     WatermarkBody,
 )
 from services.gateway.api.paging import PageToken, SmallLimit, cut
+from services.gateway.api.partitions import partitions
 from services.gateway.api.problems import RESPONSES, Refused
 from services.gateway.core.cadence import measured
 from services.gateway.store import sources as rows
@@ -98,7 +99,9 @@ async def get_source(source: str, asker: SignedIn) -> SourceDetail:
         ],
         event_id=definition.event_id,
         event_time=definition.event_time,
-        key=list(definition.key),
+        key=list(definition.key_reads),
+        keyed_by=definition.keyed_by,
+        partitions=await partitions(asker, definition),
         schema_id=catalog.schema_id(source),
         rules=[
             RuleSummary(
@@ -204,7 +207,8 @@ _EVENTS_ANSWERS: dict[int | str, dict[str, Any]] = {
     415: {"description": "`unsupported_media`, `unsupported_encoding`: `accepted` says what is"},
     429: {"description": "`quota` of the source: come again after Retry-After"},
     503: {
-        "description": "`overloaded`, `registry_away`, `webhook_secret_missing`, `unavailable`: again after Retry-After"
+        "description": "`overloaded`, `repartitioning`, `registry_away`, `webhook_secret_missing`, `unavailable`: "
+        "again after Retry-After"
     },
 }
 

@@ -15,7 +15,7 @@ CLASSIFIED: frozenset[str] = frozenset(CLASSES[CLASSES.index("confidential") :])
 STRICTEST: Classification = CLASSES[-1]
 """What nothing is known about is treated as."""
 
-_OPENNESS: dict[Transform, int] = {"redact": 0, "pseudonym": 1, "clear": 2}
+OPENNESS: dict[Transform, int] = {"redact": 0, "pseudonym": 1, "clear": 2}
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def rights_of(principal: Principal, policies: Iterable[Policy], bootstrap_role: 
     ruled: set[str] = set()
     for rule in (rule for policy in known for rule in policy.masks):
         mine: list[Transform] = [rule.roles[role] for role in principal.roles if role in rule.roles]
-        shown = max(mine, key=lambda transform: _OPENNESS[transform]) if mine else rule.otherwise
+        shown = max(mine, key=lambda transform: OPENNESS[transform]) if mine else rule.otherwise
         name = rule.classification
-        transforms[name] = min(transforms[name], shown, key=_OPENNESS.__getitem__) if name in ruled else shown
+        transforms[name] = min(transforms[name], shown, key=OPENNESS.__getitem__) if name in ruled else shown
         ruled.add(name)
     return Rights(permissions, tuple(transforms.items()), principal.department)
 

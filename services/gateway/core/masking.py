@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from libs.common.catalog import Source
 from libs.common.catalog.models import Transform
 from libs.common.events import Series, parse_series_key, series_key
-from services.gateway.core.access import CLASSIFIED, FieldClasses, Rights
+from services.gateway.core.access import CLASSIFIED, OPENNESS, FieldClasses, Rights
 
 HIDDEN = "•"
 _DIGITS = 12
@@ -110,6 +111,24 @@ class Veil:
         return sorted(
             name for name in names if self.rights.transform(self.classes.of(source, name)) != "clear"
         )
+
+    def key(self, source: Source, key: str) -> str | None:
+        """A key of the source's topic: that of one field of text as the field is shown, any other as a whole, as the
+        strictest of the fields that it is made of. The empty key says nothing."""
+        if key == "":
+            return key
+        names = source.key_reads
+        transforms = [self.rights.transform(self.classes.of(source.id, name)) for name in names]
+        only = source.field(names[0]) if source.key_fields and len(names) == 1 else None
+        if only is not None and only.type == "string":
+            return self.value(source.id, only.name, key)
+        if all(transform == "clear" for transform in transforms):
+            for name in names:
+                self.value(source.id, name, None)
+            return key
+        strictest = min(transforms, key=lambda each: OPENNESS[each])
+        self.masked.update(self.hidden_fields(source.id, dict.fromkeys(names)))
+        return conceal(strictest, self.secret, f"key of {source.id}", key)
 
     # --- prose and documents ---------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from libs.common.catalog import Source
+from libs.common.catalog import KeyExpression, Source
 from libs.common.encoder import Encoder
+from services.ingest.core.keys import Keys
 from services.ingest.core.minimise import Minimiser
 from services.ingest.core.records import Validator
 
@@ -17,6 +18,7 @@ class Contract:
     validator: Validator
     encoder: Encoder
     minimiser: Minimiser | None
+    keys: Keys | None
 
     @classmethod
     def of(cls, source: Source, schema_id: int, version: int, secrets: Mapping[str, bytes]) -> "Contract":
@@ -24,4 +26,5 @@ class Contract:
         validator = Validator(source)
         minimiser = Minimiser(validator, secrets) if source.minimises else None
         encoder = Encoder(source.avro_schema(), schema_id)
-        return cls(source, schema_id, version, validator, encoder, minimiser)
+        keys = Keys(source, source.key) if isinstance(source.key, KeyExpression) else None
+        return cls(source, schema_id, version, validator, encoder, minimiser, keys)

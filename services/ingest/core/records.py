@@ -39,7 +39,8 @@ class Good(msgspec.Struct, frozen=True):
     index: int
     values: tuple[Any, ...]
     """In the order of the source's fields; timestamps in UTC."""
-    key: bytes
+    key: bytes | None
+    """None: it has none, and goes to any partition."""
     event_id: str | None
     event_time: datetime | None
     raw: bytes
@@ -79,7 +80,8 @@ class Validator:
             [place for place, field in enumerate(source.fields) if field.type == kind]
             for kind in ("string", "double", "timestamp")
         )
-        self.key_at = [names.index(name) for name in source.key]
+        self.key_at = [names.index(name) for name in source.key_fields]
+        self.key = self._key if source.keyed_by == "fields" else _no_key
         self.id_at = None if source.event_id is None else names.index(source.event_id)
         self.time_at = None if source.event_time is None else names.index(source.event_time)
 
@@ -182,8 +184,8 @@ class Validator:
         event_time = None if self.time_at is None else values[self.time_at]
         return Good(index, values, self.key(values), event_id, event_time, raw, traceparent)
 
-    def key(self, values: tuple[Any, ...]) -> bytes:
-        """The values of the source's key fields, joined by `|`.
+    def _key(self, values: tuple[Any, ...]) -> bytes | None:
+        """The values of the source's key fields, joined by `|`. A key by expression is worked out for many at once.
 
         Of a reference with versions the time (ms) from which the row is valid comes last: each version is kept.
         """
@@ -213,6 +215,10 @@ class Validator:
             return None
         id = found.get(self.source.event_id) if isinstance(found, dict) else None
         return id if isinstance(id, str) else None
+
+
+def _no_key(values: tuple[Any, ...]) -> bytes | None:
+    return None
 
 
 def _explain(error: Exception, raw: bytes) -> BadMessage:

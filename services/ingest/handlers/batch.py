@@ -18,7 +18,6 @@ from libs.common.clock import milliseconds
 from libs.common.errors import BadMessage, Problem
 from libs.common.events import DeadLetter, LedgerEntry
 from libs.common.kafka import Headers
-from libs.common.partitioning import partitions_for
 from libs.common.topics import DEAD, LEDGER
 from services.ingest.core.admission import Hold
 from services.ingest.core.contract import Contract
@@ -114,8 +113,11 @@ class Batch:
         self.minute = now.replace(second=0, microsecond=0)
         self.ids: dict[Hashable, str] = {}
         """What is new in it, and under which receipt."""
-        self.events: list[list[tuple[bytes | None, int, Headers]]] = [[] for _ in range(writer.partitions)]
+        self.place = writer.layout.placing.begin(self.ms)
+        self.events: list[list[tuple[bytes | None, int, Headers]]] = [[] for _ in range(writer.layout.count)]
         """What goes to each partition of the source's topic: key, the place of its value, headers."""
+        self.sizes = [0] * writer.layout.count
+        """Bytes that went there."""
         self.values: list[bytes] = []
         self.contract: Contract | None = None
         self.rows: list[tuple[Any, ...]] = []
@@ -241,7 +243,7 @@ class Batch:
             self.contract = submission.contract
         place = len(self.values) + len(self.rows)
         self.rows += [record.values for record in records]
-        partitions = partitions_for([record.key for record in records], len(self.events))
+        partitions = self.place([record.key for record in records])
         for at, (record, partition, own) in enumerate(
             zip(records, partitions, self._headers(records, headers), strict=True), place
         ):
@@ -331,12 +333,15 @@ class Batch:
         for (name, number), written in going.items():
             begins[name, number] = futures = []
             to, batch, first = self.writer.settings.prefix + name, writer.create_batch(), 0
+            size = 0
             for place, (key, value, headers) in enumerate(written):
                 if batch.append(key=key, value=value, timestamp=self.ms, headers=headers) is None:
                     futures.append((first, await writer.send_batch(batch, to, partition=number)))
-                    batch, first = writer.create_batch(), place
+                    size, batch, first = size + batch.size(), writer.create_batch(), place
                     batch.append(key=key, value=value, timestamp=self.ms, headers=headers)
             futures.append((first, await writer.send_batch(batch, to, partition=number)))
+            if name == topic:
+                self.sizes[number] = size + batch.size()
         await asyncio.gather(*(future for futures in begins.values() for _, future in futures))
         for (name, _), written in going.items():
             telemetry.PRODUCED.labels("ingest", name).inc(len(written))

@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import cycle
 
+import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from libs.common import clock, telemetry
@@ -27,6 +28,7 @@ from services.ingest.core.quota import Bucket
 from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
 from services.ingest.handlers.batch import Batch, Submission, letters_of, located
+from services.ingest.handlers.layout import Layout
 from services.ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,11 +41,18 @@ class Writer:
     """The only writer of one source."""
 
     def __init__(
-        self, settings: Settings, admission: Admission, source: Source, schema_id: int, version: int
+        self,
+        settings: Settings,
+        admission: Admission,
+        layout: Layout,
+        source: Source,
+        schema_id: int,
+        version: int,
     ) -> None:
         self.settings, self.admission = settings, admission
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
-        self.partitions = 1 if source.reference else source.partitions
+        self.layout = layout
+        self.redefined = asyncio.Event()
         self._define(source, schema_id, version)
         self.attributes: Headers = [
             ("ce_specversion", b"1.0"),
@@ -68,10 +77,12 @@ class Writer:
             self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
         self.window.keep = _ms(source.dedup)
         self._define(source, schema_id, version)
+        self.redefined.set()
 
     def _define(self, source: Source, schema_id: int, version: int) -> None:
         secrets = {name: value.get_secret_value().encode() for name, value in self.settings.secrets.items()}
         self.contract = Contract.of(source, schema_id, version, secrets)
+        self.layout.define(source)
 
     @property
     def source(self) -> Source:
@@ -110,10 +121,16 @@ class Writer:
         """The brokers do not confirm what was handed to them."""
         return self.began is not None and clock.monotonic() - self.began > self.settings.confirm_seconds
 
-    async def submit(self, submission: Submission, within: float | None = None) -> None:
-        """Returns when everything of it is committed; Overloaded if too much waits already, or it is not in time."""
+    def check(self) -> None:
+        """Overloaded while it starts, stops, or its partitions are added to."""
+        if self.layout.is_changing:
+            raise _changing(self.source.id)
         if not self.ready.is_set():
             raise _absent(self.source.id)
+
+    async def submit(self, submission: Submission, within: float | None = None) -> None:
+        """Returns when everything of it is committed; Overloaded if too much waits already, or it is not in time."""
+        self.check()
         if submission.hold is None:
             submission.hold = self.admission.hold(self.source.id)
             size = sum(len(record.raw) for record in submission.records)
@@ -123,6 +140,8 @@ class Writer:
             if minimiser.lacks:
                 raise _no_key(minimiser.lacks[0])
             submission.records = minimiser.all(submission.records)
+        if submission.contract.keys is not None:
+            submission.records = submission.contract.keys.all(submission.records)
         submission.hold.passed_on = True
         self.queue.put_nowait(submission)
         try:
@@ -134,7 +153,7 @@ class Writer:
     async def run(self, stopping: asyncio.Event) -> None:
         """Until stopping and nothing waits any more."""
         topic = REFERENCE if self.source.reference else EVENTS
-        await ensure_topics(self.settings, [(self.topic, topic, self.partitions)])
+        await ensure_topics(self.settings, [(self.topic, topic, self.layout.wanted)])
         # Two in turn: the broker ends a transaction for a while after it has said so, and the next of the same
         # producer waits for that.
         producers = [producer(self.settings, f"ingest.{self.source.id}.{number}") for number in range(2)]
@@ -143,17 +162,25 @@ class Writer:
             for each in producers:
                 await each.start()
             await self._remember()
+            await self.layout.settle(producers, stopping)
             self.ready.set()
-            stop = asyncio.create_task(stopping.wait())
+            stop, redefined = (asyncio.create_task(each.wait()) for each in (stopping, self.redefined))
             while not (stopping.is_set() and self.queue.empty()):
+                if self.layout.is_changing and self.queue.empty():
+                    await self.layout.change(producers, stopping)
+                    continue
                 take = asyncio.create_task(self.queue.get())
-                await asyncio.wait({take, stop}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({take, stop, redefined}, return_when=asyncio.FIRST_COMPLETED)
+                if redefined.done():
+                    self.redefined.clear()
+                    redefined = asyncio.create_task(self.redefined.wait())
                 if not take.done():
                     take.cancel()
                     continue
                 await self._publish(next(turn), self._group(take.result()))
             self.ready.clear()  # whoever is still read comes too late
             stop.cancel()
+            redefined.cancel()
         finally:
             self._give_up()
             for each in producers:
@@ -206,6 +233,7 @@ class Writer:
         if not batch.is_empty:
             async with writer.transaction():
                 begins = await batch.send(writer)
+            self.layout.wrote(batch.ms, batch.events, batch.sizes)
         for submission in group:
             self.window.remember(submission.new, submission.receipt, batch.ms)
             submission.places = located(submission.places, begins)
@@ -218,14 +246,16 @@ class Writer:
 class Writers:
     """The writers of the sources in force; one of the service's loops."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, loaded: asyncio.Event) -> None:
-        self.settings, self.catalog, self.loaded = settings, catalog, loaded
+    def __init__(
+        self, settings: Settings, catalog: Catalog, loaded: asyncio.Event, pool: asyncpg.Pool
+    ) -> None:
+        self.settings, self.catalog, self.loaded, self.pool = settings, catalog, loaded, pool
         self.admission = Admission(settings.max_queued_bytes, settings.max_queued)
         self.writers: dict[str, Writer] = {}
         self.changed = asyncio.Event()
 
-    def get(self, source: str) -> Writer:
-        """NotFound if there is no such source, Overloaded while its writer starts or the brokers do not answer."""
+    def find(self, source: str) -> Writer:
+        """NotFound if there is no such source, Overloaded while its writer starts."""
         if not self.loaded.is_set():
             raise Overloaded("the catalog is being read", retry_after=1, scope="system", retryable=True)
         if self.catalog.source(source) is None:
@@ -237,8 +267,14 @@ class Writers:
                 source=source,
             )
         writer = self.writers.get(source)
-        if writer is None or not writer.ready.is_set():
+        if writer is None or not writer.layout.count:
             raise _absent(source)
+        return writer
+
+    def get(self, source: str) -> Writer:
+        """As `find`; Overloaded also while it takes nothing, or the brokers do not answer."""
+        writer = self.find(source)
+        writer.check()
         if writer.is_stuck:
             raise Overloaded(
                 "the brokers do not confirm what was sent to them before",
@@ -260,9 +296,11 @@ class Writers:
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 self.changed.clear()
-                for source in self.catalog.sources:
+                is_loaded = self.loaded.is_set()  # else it is not known yet who reads a source
+                for source in self.catalog.sources if is_loaded else ():
                     self._start(group, source, stopping)
-                waits = [asyncio.create_task(event.wait()) for event in (self.changed, stopping)]
+                events = (self.changed if is_loaded else self.loaded, stopping)
+                waits = [asyncio.create_task(event.wait()) for event in events]
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 for wait in waits:
                     wait.cancel()
@@ -273,8 +311,9 @@ class Writers:
             return
         writer = self.writers.get(source.id)
         if writer is None:
+            layout = Layout(self.settings, self.pool, self.catalog, source)
             writer = self.writers[source.id] = Writer(
-                self.settings, self.admission, source, schema_id, version
+                self.settings, self.admission, layout, source, schema_id, version
             )
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
         elif writer.contract.version != version:
@@ -284,6 +323,11 @@ class Writers:
 def _absent(source: str) -> Overloaded:
     why = f"the writer of {source} is starting, or stopping"
     return Overloaded(why, retry_after=1, scope="source", retryable=True)
+
+
+def _changing(source: str) -> Overloaded:
+    why = f"partitions are added to {source}: what was published before is read first, so that each key keeps its order"
+    return Overloaded(why, code="repartitioning", retry_after=2, scope="source", retryable=True)
 
 
 def _unconfirmed(when: str) -> Overloaded:

@@ -81,7 +81,7 @@ def test_each_value_is_what_its_field_leaves_of_it() -> None:
 def test_key_id_and_time_are_made_of_what_is_left() -> None:
     found = of(RECORD)
     assert isinstance(found, Good)
-    assert (found.event_id, found.key.decode()) == (found.values[0], found.values[2])
+    assert (found.event_id, found.key) == (found.values[0], found.values[2].encode())
     assert (found.event_time, found.raw) == (found.values[1], b"")
 
 

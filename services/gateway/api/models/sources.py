@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field
 from libs.common.catalog.models import Classification, FieldType, Transform
 from libs.common.events import Severity
 from services.gateway.api.models.common import Answer, Paged, example
+from services.gateway.api.models.partitions import PARTITIONS, Partitions
 
 _BOOKS = {
     "accepted": 336776,
@@ -156,6 +157,11 @@ class SourceDetail(SourceSummary):
     event_id: str | None
     event_time: str | None
     key: list[str]
+    """The fields that the key is made of."""
+    keyed_by: Literal["fields", "expression", "random", "sticky"]
+    """What chooses the partition of an event."""
+    partitions: Partitions | None
+    """Null while ingest does not say."""
     schema_id: int | None
     rules: list[RuleSummary]
     kpis: list[str]
@@ -177,6 +183,8 @@ class SourceDetail(SourceSummary):
         event_id="flight_id",
         event_time="departed_at",
         key=["carrier"],
+        keyed_by="fields",
+        partitions=PARTITIONS,
         schema_id=3,
         rules=[
             {
