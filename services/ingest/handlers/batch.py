@@ -4,7 +4,7 @@ import asyncio
 import base64
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -28,9 +28,9 @@ from services.ingest.core.signatures import replayed
 if TYPE_CHECKING:
     from services.ingest.handlers.writers import Writer
 
-Written = tuple[bytes | None, bytes, Headers]
+Written = tuple[bytes | None, bytes | None, Headers]
 """Key, value and headers of a record."""
-COUNTED: tuple[str, ...] = ("published", "duplicate", "dead_lettered", "refused")
+COUNTED: tuple[str, ...] = ("published", "duplicate", "dead_lettered", "parked", "refused")
 
 
 @dataclass
@@ -56,6 +56,8 @@ class Submission:
     """Of its body."""
     id: str = field(default_factory=lambda: uuid4().hex)
     headers: Headers = field(default_factory=telemetry.inject)
+    does: "Callable[[Batch], object] | None" = None
+    """What is done instead, in its place among the others, about what was accepted before."""
     brief: bool = False
     """Nobody wants to hear of what was published: it has no results."""
     results: list[dict[str, Any]] = field(default_factory=list)
@@ -75,7 +77,8 @@ class Submission:
 
     @property
     def accepted(self) -> int:
-        return self.counts["published"] + self.counts["duplicate"] + self.counts["dead_lettered"]
+        counts = self.counts
+        return counts["published"] + counts["duplicate"] + counts["dead_lettered"] + counts["parked"]
 
     @property
     def first_receipt(self) -> str:
@@ -130,14 +133,16 @@ class Batch:
         delivery = None if submission.delivery is None else ("delivery", submission.delivery)
         if delivery is not None:
             stamp.append(("sx-delivery", delivery[1].encode()))
-        first = None if delivery is None else self._before(delivery)
+        first = None if delivery is None else self.before(delivery)
         if first is not None and first != submission.receipt:
             submission.problem = replayed(submission.delivery or "")
             return
-        before = [len(each) for each in self.events]
-        for record in submission.records:
+        before, records = [len(each) for each in self.events], submission.records
+        if self.writer.parking is not None and first is None:
+            records = self.writer.parking.sieve(self, submission, stamp)
+        for record in records:
             if first is not None and (isinstance(record, Good) or not self._refuses(submission)):
-                submission.note(_duplicate(record, first))
+                submission.note(duplicate(record, first))
             elif isinstance(record, Good):
                 self._good(record, submission, stamp)
             else:
@@ -168,12 +173,13 @@ class Batch:
             published=counts["published"],
             dead_lettered=counts["dead_lettered"],
             duplicate=counts["duplicate"],
+            parked=counts["parked"],
             receipt=submission.receipt,
             recorded_at=self.now,
         )
         self.others[LEDGER.name].append((source.encode(), entry.encode(), []))
 
-    def _before(self, id: Hashable) -> str | None:
+    def before(self, id: Hashable) -> str | None:
         """The receipt under which an id was published already."""
         if id in self.ids:
             return self.ids[id]
@@ -190,9 +196,9 @@ class Batch:
     def _good(self, record: Good, submission: Submission, stamp: Headers) -> None:
         writer, event_id = self.writer, record.event_id
         if event_id is not None:
-            receipt = self._before(event_id)
+            receipt = self.before(event_id)
             if receipt is not None:
-                submission.note(_duplicate(record, receipt))
+                submission.note(duplicate(record, receipt))
                 return
             self.ids[event_id] = submission.receipt
             submission.new.append(event_id)
@@ -211,26 +217,26 @@ class Batch:
             submission.note({"index": record.index, "status": "published", "event_id": event_id})
 
     def _bad(self, record: Bad, submission: Submission) -> dict[str, Any]:
-        shown = _shown(record.error)
+        said = shown(record.error)
         result: dict[str, Any] = {
             "index": record.index,
             "status": "refused",
             "event_id": record.event_id,
-            "error": {"code": record.error.code, **shown, "retryable": False, "scope": "record"},
+            "error": {"code": record.error.code, **said, "retryable": False, "scope": "record"},
         }
         if self._refuses(submission):
             return result
         if self._has_letters_once(submission):
-            receipt = self._before(letters_of(submission.receipt))
+            receipt = self.before(letters_of(submission.receipt))
             if receipt is not None:
-                return _duplicate(record, receipt)
+                return duplicate(record, receipt)
         letter = DeadLetter.build(
             id=f"{submission.id}/{record.index}",
             source=self.writer.source.id,
             stage="validate",
             error=type(record.error).__name__,
             code=record.error.code,
-            **shown,
+            **said,
             payload_b64=base64.b64encode(record.raw[:MAX_RECORD]).decode(),
             headers=record.headers | ({CUT: str(len(record.raw))} if len(record.raw) > MAX_RECORD else {}),
             first_seen=self.now,
@@ -305,7 +311,7 @@ def letters_of(receipt: str) -> Hashable:
     return "letters", receipt
 
 
-def _duplicate(record: Good | Bad, receipt: str) -> dict[str, Any]:
+def duplicate(record: Good | Bad, receipt: str) -> dict[str, Any]:
     """`receipt`: under which it was published first, where that is known."""
     result = {"index": record.index, "status": "duplicate", "event_id": record.event_id}
     return {**result, "receipt": receipt or None}
@@ -316,7 +322,7 @@ def _rfc3339(time: datetime) -> bytes:
     return time.isoformat().encode()
 
 
-def _shown(error: BadMessage) -> dict[str, str | None]:
+def shown(error: BadMessage) -> dict[str, str | None]:
     """What is said of an error, in bounds: it may quote what the record holds."""
     said = {"reason": error.reason, "field": error.field, "value": error.value, "rule": error.rule}
     return {

@@ -176,6 +176,8 @@ class Redrives:
         ids = list(places.values())
         letters = await store.letters(self.pool, ids)
         before, often = await store.redriven(self.pool, ids), await store.failed_drives(self.pool, ids)
+        if writer.parking is not None:
+            await writer.parking.caught_up()
         fix, found, goods = _FIX.validate_python(order.fix), dict[int, Good | Verdict](), 0
         for place, id in places.items():
             if id in before:
@@ -185,7 +187,11 @@ class Redrives:
             elif id not in letters:
                 found[place] = GONE
             else:
-                found[place] = redrives.again(writer.validator, fix, letters[id], goods)
+                made = redrives.again(writer.validator, fix, letters[id], goods)
+                if isinstance(made, Good) and writer.parking is not None:
+                    missing = writer.parking.missing(made)
+                    made = made if missing is None else redrives.failed(missing)
+                found[place] = made
                 goods += isinstance(found[place], Good)
         return found
 

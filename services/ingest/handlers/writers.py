@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import cycle
+from operator import itemgetter
 
 from aiokafka import AIOKafkaProducer
 
@@ -19,8 +20,8 @@ from libs.common.batches import Record
 from libs.common.catalog import Catalog, Source
 from libs.common.encoder import Encoder
 from libs.common.errors import NotFound, Overloaded, Problem
-from libs.common.kafka import Headers, answering, ensure_topics, producer, read_all
-from libs.common.topics import DEAD, EVENTS, REFERENCE, used_by
+from libs.common.kafka import Headers, answering, ensure_topics, partitions_of, producer, read_all
+from libs.common.topics import DEAD, EVENTS, PARKED, REFERENCE, used_by
 from services.ingest.core.admission import Admission
 from services.ingest.core.minimise import SHORTEST, Minimiser
 from services.ingest.core.quota import Bucket
@@ -28,6 +29,8 @@ from services.ingest.core.records import Validator
 from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
 from services.ingest.handlers.batch import Batch, Submission, letters_of, located
+from services.ingest.handlers.known import Known
+from services.ingest.handlers.parking import Parking
 from services.ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,9 +43,17 @@ class Writer:
     """The only writer of one source."""
 
     def __init__(
-        self, settings: Settings, admission: Admission, source: Source, schema_id: int, version: int
+        self,
+        settings: Settings,
+        admission: Admission,
+        known: Known,
+        source: Source,
+        schema_id: int,
+        version: int,
     ) -> None:
-        self.settings, self.admission = settings, admission
+        self.settings, self.admission, self.known = settings, admission, known
+        self.parking: Parking | None = None
+        """Of a source with `retry`, or that had it."""
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
         self.partitions = 1 if source.reference else source.partitions
         self._define(source, schema_id, version)
@@ -64,6 +75,8 @@ class Writer:
             self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
         self.window.keep = _ms(source.dedup)
         self._define(source, schema_id, version)
+        if self.parking is not None:
+            self.parking.define()
 
     def _define(self, source: Source, schema_id: int, version: int) -> None:
         self.source, self.schema_id, self.version = source, schema_id, version
@@ -140,7 +153,11 @@ class Writer:
             for each in producers:
                 await each.start()
             await self._remember()
+            if not self.source.reference and await self._parks():
+                self.parking = await Parking.opened(self, self.known)
             self.ready.set()
+            if self.parking is not None:
+                self.parking.arm()
             stop = asyncio.create_task(stopping.wait())
             while not (stopping.is_set() and self.queue.empty()):
                 take = asyncio.create_task(self.queue.get())
@@ -152,6 +169,8 @@ class Writer:
             self.ready.clear()  # whoever is still read comes too late
             stop.cancel()
         finally:
+            if self.parking is not None:
+                self.parking.stop()
             self._give_up()
             for each in producers:
                 await each.stop()
@@ -180,6 +199,16 @@ class Writer:
         self.window.forget(clock.milliseconds(clock.now()))
         log.info("dedup window read", extra={"fields": {"source": self.source.id, "ids": len(self.window)}})
 
+    async def _parks(self) -> bool:
+        """Now, or before: what was parked has to be published, even if the source has no `retry` any more."""
+        topic = self.settings.prefix + PARKED.of(self.source.id)
+        return self.source.retry is not None or bool(await partitions_of(self.settings, topic))
+
+    def recall_deliveries(self, parked: Iterable[Record]) -> None:
+        """Those of parked events, whose ids the lot knows."""
+        for (receipt, at), ids in _published(parked):
+            self.window.remember([id for id in ids if not isinstance(id, str)], receipt, at)
+
     def _group(self, first: Submission) -> list[Submission]:
         group: list[Submission] = []
         records, submission = 0, first
@@ -195,10 +224,19 @@ class Writer:
 
     async def _publish(self, writer: AIOKafkaProducer, group: Sequence[Submission]) -> None:
         """One transaction; then the window, then the answers."""
+        if self.parking is None and self.source.retry is not None:
+            self.parking = await Parking.opened(self, self.known)
+        if self.parking is not None:
+            await self.parking.look(group)
         self.began, self.taken = clock.monotonic(), list(group)
         batch, begins = Batch(self, clock.now()), {}
         for submission in group:
+            if submission.does is not None:
+                submission.does(batch)
+                continue
             batch.take(submission)
+            if self.parking is not None:  # what is parked was noted before the others
+                submission.results.sort(key=itemgetter("index"))
         if not batch.is_empty:
             async with writer.transaction():
                 begins = await batch.send(writer)
@@ -209,6 +247,8 @@ class Writer:
             submission.end()
         self.began, self.taken = None, []
         self.window.forget(batch.ms)
+        if self.parking is not None:
+            self.parking.arm()
 
 
 class Writers:
@@ -217,6 +257,7 @@ class Writers:
     def __init__(self, settings: Settings, catalog: Catalog, loaded: asyncio.Event) -> None:
         self.settings, self.catalog, self.loaded = settings, catalog, loaded
         self.admission = Admission(settings.max_queued_bytes, settings.max_queued)
+        self.known = Known(settings, catalog)
         self.writers: dict[str, Writer] = {}
         self.changed = asyncio.Event()
 
@@ -254,6 +295,7 @@ class Writers:
             return
         await ensure_topics(self.settings, used_by("ingest"))
         async with asyncio.TaskGroup() as group:
+            self.known.begin(group, stopping)
             while not stopping.is_set():
                 self.changed.clear()
                 for source in self.catalog.sources:
@@ -270,11 +312,13 @@ class Writers:
         writer = self.writers.get(source.id)
         if writer is None:
             writer = self.writers[source.id] = Writer(
-                self.settings, self.admission, source, schema_id, version
+                self.settings, self.admission, self.known, source, schema_id, version
             )
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
         elif writer.version != version:
             writer.redefine(source, schema_id, version)
+        elif writer.parking is not None:
+            writer.parking.define()
 
 
 def _absent(source: str) -> Overloaded:
