@@ -268,7 +268,16 @@ def ledger(server: Url, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows))
     else:
-        names = ("source", "accepted", "landed", "dead_lettered", "duplicate", "in_flight", "parked", "imbalance")
+        names = (
+            "source",
+            "accepted",
+            "landed",
+            "dead_lettered",
+            "duplicate",
+            "in_flight",
+            "parked",
+            "imbalance",
+        )
         table = Table(*names, box=None)
         for row in rows:
             table.add_row(*(str(row[name]) for name in names))

@@ -47,5 +47,7 @@ def parked(
         return
     out.print(f"{found['events']:,} events of {found['keys']:,} keys of {source} are parked", markup=False)
     out.print(f"    the oldest was accepted at {found['oldest']}", markup=False)
-    out.print(f"    the next try is {'at ' + found['next_try'] if found['next_try'] else 'under way'}", markup=False)
+    out.print(
+        f"    the next try is {'at ' + found['next_try'] if found['next_try'] else 'under way'}", markup=False
+    )
     out.print(f"    {found['room']:.1%} of the room is taken", markup=False)

@@ -224,11 +224,12 @@ class Writer:
 
     async def _publish(self, writer: AIOKafkaProducer, group: Sequence[Submission]) -> None:
         """One transaction; then the window, then the answers."""
+        self.taken = list(group)
         if self.parking is None and self.source.retry is not None:
             self.parking = await Parking.opened(self, self.known)
         if self.parking is not None:
             await self.parking.look(group)
-        self.began, self.taken = clock.monotonic(), list(group)
+        self.began = clock.monotonic()
         batch, begins = Batch(self, clock.now()), {}
         for submission in group:
             if submission.does is not None:

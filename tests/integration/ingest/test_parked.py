@@ -1,18 +1,23 @@
 """Events whose reference has not come wait, in order per key, while the rest flows; killed whenever, none is lost."""
 
+import base64
+import io
 import json
 import random
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+import fastavro
 import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
 from libs.cli.main import app
+from libs.common.events import ParkedEvent
 from libs.common.kafka import read_all
 from libs.common.topics import EVENTS, PARKED
 from tests.mesh import Mesh, until
@@ -62,7 +67,9 @@ def statuses(answer: httpx.Response) -> list[str]:
 
 
 def hangar(mesh: Mesh, *names: str) -> None:
-    assert set(statuses(push(mesh, "hangars", [{"name": name, "doors": 2} for name in names]))) == {"published"}
+    assert set(statuses(push(mesh, "hangars", [{"name": name, "doors": 2} for name in names]))) == {
+        "published"
+    }
 
 
 def parked(mesh: Mesh, source: str) -> dict[str, Any]:
@@ -116,7 +123,10 @@ async def test_events_of_a_key_wait_for_its_row_in_order_and_other_keys_flow(mes
     receipt = mesh.service("ingest").post("/v1/receipts/verify", json=answer.json()["proof"])
     assert receipt.json()["valid"] is True
 
-    assert statuses(push(mesh, "landings", [event("b2", "B"), event("a3", "A", "north")])) == ["published", "parked"]
+    assert statuses(push(mesh, "landings", [event("b2", "B"), event("a3", "A", "north")])) == [
+        "published",
+        "parked",
+    ]
     again = push(mesh, "landings", first)
     assert statuses(again) == ["duplicate"] * 4
     assert {each["receipt"] for each in again.json()["results"]} == {answer.json()["receipt"]}
@@ -132,7 +142,9 @@ async def test_events_of_a_key_wait_for_its_row_in_order_and_other_keys_flow(mes
     minutes = mesh.query(
         "SELECT DISTINCT accepted - landed - duplicate, parked FROM read.ledger WHERE source = 'landings'"
     )
-    assert minutes == [(0, 0)], "each minute balances by itself: what was parked lands under the one that accepted it"
+    assert minutes == [(0, 0)], (
+        "each minute balances by itself: what was parked lands under the one that accepted it"
+    )
 
 
 def test_a_row_that_was_acknowledged_before_is_known(mesh: Mesh) -> None:
@@ -148,6 +160,40 @@ def test_a_rule_that_does_not_apply_holds_nothing_up(mesh: Mesh) -> None:
     assert statuses(push(mesh, "conditional", records)) == ["parked", "published"]
 
 
+async def test_what_is_parked_is_minimised_before_and_lands_as_what_was_not(mesh: Mesh) -> None:
+    pseudonym = {"kind": "pseudonym", "secret": "TESTS_PEOPLE"}
+    pilot = {"name": "pilot", "type": "string", "classification": "personal", "minimise": pseudonym}
+    define(mesh, "discreet", fields=[*LANDINGS["fields"], pilot])
+    records = [event("a1", "A", "discreet") | {"pilot": "Amelia"}, event("b1", "B") | {"pilot": "Amelia"}]
+    assert statuses(push(mesh, "discreet", records)) == ["parked", "published"]
+    values = [each.value async for some in read_all(mesh.settings, PARKED.of("discreet")) for each in some]
+    payloads = [base64.b64decode(ParkedEvent.decode(value or b"").payload_b64) for value in values]
+    assert [b"Amelia" in payload for payload in payloads] == [False]
+    hangar(mesh, "discreet")
+    query = "SELECT data->>'pilot' FROM read.events WHERE source = 'discreet'"
+    until(lambda: len(mesh.query(query)) == 2)
+    assert len(set(mesh.query(query))) == 1, "of one name there is one pseudonym"
+
+
+async def test_an_avro_record_lands_as_it_was(mesh: Mesh) -> None:
+    types = ["string", {"type": "long", "logicalType": "timestamp-millis"}, "string", ["null", "string"]]
+    fields = [
+        {"name": field["name"], "type": kind} for field, kind in zip(LANDINGS["fields"], types, strict=True)
+    ]
+    define(mesh, "packaged")
+    out, at = io.BytesIO(), datetime(2026, 11, 24, 10, 0, 0, 123_000, tzinfo=UTC)
+    record = {"id": "a1", "at": at, "tail": "A", "hangar": "packaged"}
+    fastavro.writer(out, {"type": "record", "name": "landing", "fields": fields}, [record])
+    headers = {"Content-Type": "application/vnd.apache.avro"}
+    answer = mesh.service("ingest").post(
+        "/v1/sources/packaged/events", content=out.getvalue(), headers=headers
+    )
+    assert statuses(answer) == ["parked"]
+    hangar(mesh, "packaged")
+    query = "SELECT event_time, data->>'hangar', receipt FROM read.events WHERE source = 'packaged'"
+    assert until(lambda: mesh.query(query)) == [(at, "packaged", answer.json()["receipt"])]
+
+
 async def test_what_does_not_come_is_a_dead_letter_after_the_last_tier_and_can_be_driven_when_it_has(
     mesh: Mesh,
 ) -> None:
@@ -157,7 +203,9 @@ async def test_what_does_not_come_is_a_dead_letter_after_the_last_tier_and_can_b
     until(lambda: parked(mesh, "brief")["events"] == 0)
     assert await published(mesh, "brief") == {"A": ["a2"]}
     balanced(mesh, "brief", landed=1, dead_lettered=1)
-    query = "SELECT id, stage, code, field, rule, attempts, payload FROM read.dead_letters WHERE source = 'brief'"
+    query = (
+        "SELECT id, stage, code, field, rule, attempts, payload FROM read.dead_letters WHERE source = 'brief'"
+    )
     ((id, *said, payload),) = mesh.query(query)
     assert said == ["refer", "reference_missing", "hangar", "in hangars", 3]
     assert json.loads(payload) == lost
@@ -165,9 +213,12 @@ async def test_what_does_not_come_is_a_dead_letter_after_the_last_tier_and_can_b
     def drive() -> dict[str, Any]:
         order = mesh.as_("operator").post("/v1/redrives", json={"source": "brief", "ids": [id]}).json()
         return until(
-            lambda: shown
-            if (shown := mesh.as_("operator").get(f"/v1/redrives/{order['id']}").json())["state"] == "done"
-            else {}
+            lambda: (
+                shown
+                if (shown := mesh.as_("operator").get(f"/v1/redrives/{order['id']}").json())["state"]
+                == "done"
+                else {}
+            )
         )
 
     failed = drive()
@@ -196,7 +247,10 @@ def test_a_steward_has_what_waits_tried_or_gives_it_up(mesh: Mesh) -> None:
 
 async def test_what_waits_is_published_when_the_source_takes_its_retry_back(mesh: Mesh) -> None:
     define(mesh, "relaxed")
-    assert statuses(push(mesh, "relaxed", [event("a1", "A", "gone"), event("a2", "A")])) == ["parked", "parked"]
+    assert statuses(push(mesh, "relaxed", [event("a1", "A", "gone"), event("a2", "A")])) == [
+        "parked",
+        "parked",
+    ]
     mesh.define(LANDINGS | {"id": "relaxed", "retry": None})
     until(lambda: parked(mesh, "relaxed")["events"] == 0)
     assert await published(mesh, "relaxed") == {"A": ["a1", "a2"]}
@@ -253,7 +307,9 @@ async def test_killed_again_and_again_it_publishes_each_event_once_and_in_order(
     until(lambda: (found := books(mesh, "shaken"))["landed"] == landed and not found["in_flight"])
     balanced(mesh, "shaken", landed=landed, duplicate=books(mesh, "shaken")["duplicate"])
     left = [record async for records in read_all(mesh.settings, PARKED.of("shaken")) for record in records]
-    assert {record.key for record in left if record.value} == {record.key for record in left if not record.value}
+    assert {record.key for record in left if record.value} == {
+        record.key for record in left if not record.value
+    }
 
 
 def insist(mesh: Mesh, source: str, records: Sequence[dict[str, Any]]) -> None:
