@@ -20,7 +20,7 @@ def parked(
     reason: Annotated[str, typer.Option(help="Why, for the audit.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")] = False,
 ) -> None:
-    """What of a source waits for rows that have not come; try it now, or give it up. What is given up can be driven again.
+    """What of a source waits for rows that have not come; tried now, or given up, which can be driven again.
 
     Example: sextant parked departures --give-up --key N14228
     """
