@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -31,6 +32,7 @@ class Followed:
         self.settings, self.id = settings, source.id
         self.keys = Keys(settings.reference_keys, versioned=source.versioned)
         self.loaded = asyncio.Event()
+        self.ended = asyncio.Event()
         self.client: AIOKafkaConsumer | None = None
         self.listeners: list[Callable[[str, str], None]] = []
 
@@ -55,6 +57,7 @@ class Followed:
         finally:
             self.client = None  # nothing more will come, for whoever waits still
             self.loaded.set()
+            self.ended.set()
             await client.stop()
 
     def _take(self, records: list[Any]) -> None:
@@ -82,9 +85,9 @@ class Followed:
             return
         ends = await self.client.end_offsets(list(self.client.assignment()))
         while not await self._reached(ends):
-            await asyncio.sleep(
-                LOOK_SECONDS
-            )  # the marker of a transaction moves the position, and is no record
+            # The marker of a transaction moves the position, and is no record that would be told of.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), LOOK_SECONDS)
 
 
 class Check:
