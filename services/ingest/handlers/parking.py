@@ -42,13 +42,13 @@ STAMPS = ("sx-receipt", "sx-ingested", "sx-delivery", *TRACE)
 
 
 class Parking:
-    """Of one writer. `recalled`: what is on the topic at start, in order."""
+    """Of one writer. `events`: what is on the topic at start, in order; `started`: when that is, in ms."""
 
-    def __init__(self, writer: "Writer", known: Known, recalled: Sequence[Parked]) -> None:
+    def __init__(self, writer: "Writer", known: Known, events: Sequence[Parked], started: int) -> None:
         self.writer, self.known = writer, known
-        settings, started = writer.settings, clock.milliseconds(clock.now())
+        settings = writer.settings
         self.lot = Lot(tiers_of(writer.source), settings.parked_events, settings.parked_bytes, started)
-        for event in recalled:
+        for event in events:
             self.lot.park(event, None, started)
         self.rules: tuple[Rule, ...] = ()
         self.version = 0
@@ -77,7 +77,8 @@ class Parking:
         events = list(found.values())
         log.info("parked events read", extra={"fields": {"source": writer.source.id, "events": len(events)}})
         writer.recall_deliveries(events)
-        return cls(writer, known, [_recalled(record) for record in events])
+        started = clock.milliseconds(clock.now())
+        return cls(writer, known, [recalled(record) for record in events], started)
 
     def define(self) -> None:
         """The source, or a rule, has changed: what waits is judged by what is in force."""
@@ -197,9 +198,9 @@ class Parking:
 
     def _wakes(self, batch: Batch) -> None:
         self.woken = False
-        self._release(batch)
+        self.release(batch)
 
-    def _release(self, batch: Batch) -> None:
+    def release(self, batch: Batch) -> None:
         """Try what is due."""
         if not self._lacks_secret:
             self._settle(batch, self.lot.step(self._judge, batch.ms, MOST))
@@ -213,7 +214,7 @@ class Parking:
             nonlocal touched
             if do == "retry":
                 touched = self.lot.hurry(named)
-                self._release(batch)
+                self.release(batch)
             else:
                 settled = self.lot.give_up(named, MOST)
                 self._settle(batch, settled)
@@ -334,7 +335,8 @@ def _cause(missing: Missing) -> dict[str, str | None]:
     return {name: said[name] for name in ("field", "value", "rule")}
 
 
-def _recalled(record: Record) -> Parked:
+def recalled(record: Record) -> Parked:
+    """What was parked, from its topic."""
     body = record.value or b""
     parked = ParkedEvent.decode(body)
     at, key = clock.milliseconds(parked.accepted_at), base64.b64decode(parked.key_b64)
