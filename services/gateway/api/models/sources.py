@@ -237,7 +237,7 @@ class ParkedBody(Answer):
     """What is to become of the events of a source that wait for what they refer to."""
 
     do: Literal["retry", "give_up"]
-    """`retry`: try them now, whatever their tier; `give_up`: they become dead letters now, 5,000 at a time."""
+    """`retry`: try them now, whatever their tier; `give_up`: they become dead letters now, 1,000 at a time."""
     key: str | None = None
     """Only those of this key."""
     reason: str = Field(default="", max_length=500)
