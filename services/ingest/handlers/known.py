@@ -156,9 +156,9 @@ class Known:
 
     def _follow(self, reference: Source | None) -> Followed:
         assert reference is not None
-        assert self.group is not None
         found = self.followed.get(reference.id)
         if found is None:
+            assert self.group is not None
             found = self.followed[reference.id] = Followed(self.settings, reference)
             self.group.create_task(found.run(self.stopping), name=f"reference {reference.id}")
         return found
