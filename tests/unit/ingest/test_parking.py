@@ -27,6 +27,7 @@ from tests.unit.common.test_retry import DEFINITIONS, LANDINGS
 SETTINGS = Settings(
     kafka="", database="", redis="", registry="", receipt_secret=SecretStr("of these tests alone"), parked_events=6,
 )  # fmt: skip
+SOURCE = LANDINGS | {"key": ["berth"], "fields": [*LANDINGS["fields"], {"name": "berth", "type": "string"}]}
 START = clock.moment(1_763_978_400_000)
 
 
@@ -51,7 +52,7 @@ class World:
     writer: Writer | None = None
 
     def start(self) -> "World":
-        catalog = Catalog.of([DEFINITION.validate_python(each) for each in (*DEFINITIONS, LANDINGS)])
+        catalog = Catalog.of([DEFINITION.validate_python(each) for each in (*DEFINITIONS, SOURCE)])
         source, hangars = catalog.source("landings"), catalog.source("hangars")
         assert isinstance(source, Source)
         assert hangars is not None
@@ -133,17 +134,15 @@ class World:
         return [DeadLetter.decode(record.value or b"") for record in self.topics[DEAD.name]]
 
 
-def event(id: str, hangar: str) -> dict[str, Any]:
-    return {"id": id, "at": "2026-11-24T10:00:00Z", "hangar": hangar}
+def event(id: str, hangar: str, berth: str = "A") -> dict[str, Any]:
+    return {"id": id, "at": "2026-11-24T10:00:00Z", "hangar": hangar, "berth": berth}
 
 
-HANGARS, IDS = (
-    st.sampled_from(["north", "south", "late"]),
-    st.integers(0, 12).map(lambda number: f"e{number}"),
-)
+HANGARS, BERTHS = st.sampled_from(["north", "south", "late"]), st.sampled_from(["A", "B"])
+IDS = st.integers(0, 12).map(lambda number: f"e{number}")
 DOINGS = st.lists(
     st.one_of(
-        st.lists(st.tuples(IDS, HANGARS), min_size=1, max_size=5),
+        st.lists(st.builds(event, IDS, HANGARS, BERTHS), min_size=1, max_size=5),
         st.sampled_from(["south", "restart", "pass", "release"]),
     ),
     max_size=25,
@@ -156,9 +155,14 @@ async def test_accepted_is_published_dead_duplicate_or_parked_whatever_comes(doi
     world = World().start()
     world.row("north")
     said: Counter[str] = Counter()
+    places: dict[str, int] = {}
+    """Of each id, where in the order of acceptance it is."""
     for doing in doings:
         if isinstance(doing, list):
-            said.update(world.push([event(id, hangar) for id, hangar in doing]))
+            statuses = world.push(doing)
+            new = [each["id"] for each, status in zip(doing, statuses, strict=True) if status != "duplicate"]
+            places |= {id: said.total() + number for number, id in enumerate(new)}
+            said.update(statuses)
         elif doing == "restart":
             world.start()
         elif doing == "pass":
@@ -170,6 +174,9 @@ async def test_accepted_is_published_dead_duplicate_or_parked_whatever_comes(doi
         books, parked = world.books(), world.parking.lot.events
         published, letters = world.published(), world.letters()
         ids = [id for _, id, _ in published]
+        for berth in ("A", "B"):
+            order = [places[id] for key, id, _ in published if key == berth]
+            assert order == sorted(order), "out of order"
         assert len(ids) == len(set(ids)), "an event is published twice"
         assert not set(ids) & parked.keys(), "an event is published and waits"
         assert len({letter.id for letter in letters}) == len(letters)
@@ -183,7 +190,8 @@ async def test_each_record_of_a_request_is_answered_whatever_became_of_it() -> N
     world = World().start()
     world.row("north")
     records = [
-        event("a", "late"), event("b", "north"), event("a", "late"), {"id": "c"}, event("d", "late"), event("b", "north"),
+        event("a", "late"), event("b", "north", "B"), event("a", "late"), {"id": "c"}, event("d", "north"),
+        event("b", "north", "B"),
     ]  # fmt: skip
     assert world.push(records) == ["parked", "published", "duplicate", "refused", "parked", "duplicate"]
     assert world.push([event("a", "late")]) == ["duplicate"]
@@ -205,7 +213,7 @@ async def test_an_event_lands_with_the_receipt_and_the_minute_under_which_it_was
     headers = dict(written.headers)
     entries = [LedgerEntry.decode(record.value or b"") for record in world.topics[LEDGER.name]]
     assert [(each.minute, each.receipt) for each in entries] == [(START, receipt)] * 2
-    assert (key, id, headers["sx-ingested"]) == ("late", "a", str(clock.milliseconds(START)).encode())
+    assert (key, id, headers["sx-ingested"]) == ("A", "a", str(clock.milliseconds(START)).encode())
     assert world.push([event("a", "late")]) == ["duplicate"]
 
 
