@@ -39,7 +39,7 @@ class Settings(ServiceSettings):
     """Events of a source that wait at once for what they refer to (`retry`); beyond it the oldest are dead letters."""
     parked_bytes: int = 64 * 1024 * 1024
     """What they may take; the same."""
-    reference_keys: int = 2_000_000
+    reference_keys: int = 1_000_000
     """Keys of a reference that are remembered for those who wait; of one with more, every key counts as known."""
     secrets: dict[str, SecretStr] = Field(default_factory=_secrets)
     """`SEXTANT_SECRET_<NAME>`, by name."""

@@ -1,8 +1,4 @@
-"""Which keys a reference has, hashed: enough to say whether a row has come, at some 25 bytes a key."""
-
-from services.ingest.core.window import Table
-
-_MASK = 2**64 - 1
+"""Which keys a reference has, hashed: enough to say whether a row has come, at some 70 bytes a key."""
 
 
 class Keys:
@@ -14,13 +10,13 @@ class Keys:
 
     def __init__(self, most: int, *, versioned: bool) -> None:
         self.most, self.versioned, self.over = most, versioned, False
-        self.table = Table()
+        self.hashes: set[int] = set()
 
     def __contains__(self, key: str) -> bool:
-        return self.over or self.table.get(_hashed(key)) is not None
+        return self.over or hash(key) in self.hashes
 
     def __len__(self) -> int:
-        return self.table.used
+        return len(self.hashes)
 
     def take(self, key: bytes, *, gone: bool) -> str:
         """A record of the reference's topic: a row, or (`gone`) that there is none any more. The key that it is about."""
@@ -28,13 +24,9 @@ class Keys:
         if self.versioned:
             text = text.rpartition("|")[0]
         if not gone and not self.over:
-            self.table.put(_hashed(text), 1)
-            if self.table.used > self.most:
-                self.over, self.table = True, Table()
+            self.hashes.add(hash(text))
+            if len(self.hashes) > self.most:
+                self.over, self.hashes = True, set()
         elif gone and not self.versioned:
-            self.table.remove(_hashed(text), 1)
+            self.hashes.discard(hash(text))
         return text
-
-
-def _hashed(key: str) -> int:
-    return (hash(key) & _MASK) or 1
