@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 MOST = 1_000
 """Events that are judged in one transaction: a tenth of a second in which nothing else is done."""
+TOGETHER_SECONDS = 0.1
+"""Tiers that end within it are one try."""
 Order = Literal["retry", "give_up"]
 TRACE = ("traceparent", "tracestate")
 STAMPS = ("sx-receipt", "sx-ingested", "sx-delivery", *TRACE)
@@ -105,8 +107,10 @@ class Parking:
         self.stop()
         due = self.lot.next
         if due is not None and not self._lacks_secret:
-            seconds = max(0.0, (due - clock.milliseconds(clock.now())) / 1000)
-            self.timer = asyncio.get_running_loop().call_later(seconds, self._wake)
+            seconds = (due - clock.milliseconds(clock.now())) / 1000
+            self.timer = asyncio.get_running_loop().call_later(
+                max(TOGETHER_SECONDS, seconds) if due else 0, self._wake
+            )
 
     def stop(self) -> None:
         if self.timer is not None:
