@@ -14,6 +14,7 @@ from rich.table import Table
 
 from libs.cli.backfill import backfill, backfills
 from libs.cli.letters import dead_letters, redrive, redrives
+from libs.cli.parked import parked
 from libs.cli.server import Server, Unreachable, Url, fail, local
 from libs.cli.source import source as sources
 from libs.common.catalog.catalog import Catalog
@@ -32,6 +33,7 @@ app.command()(backfills)
 app.command()(dead_letters)
 app.command()(redrive)
 app.command()(redrives)
+app.command()(parked)
 out = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[
@@ -255,7 +257,8 @@ def erase(
 
 @app.command()
 def ledger(server: Url, as_json: AsJson = False) -> None:
-    """The books per source: accepted = landed + dead-lettered + duplicate + in flight. Exit code 1 if they do not."""
+    """The books per source: accepted = landed + dead-lettered + duplicate + in flight + parked. Exit code 1 if they do
+    not balance."""
     try:
         with Server(server) as gateway:
             totals = gateway.get("/v1/ledger", limit=1)["totals"]
@@ -265,7 +268,16 @@ def ledger(server: Url, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows))
     else:
-        names = ("source", "accepted", "landed", "dead_lettered", "duplicate", "in_flight", "imbalance")
+        names = (
+            "source",
+            "accepted",
+            "landed",
+            "dead_lettered",
+            "duplicate",
+            "in_flight",
+            "parked",
+            "imbalance",
+        )
         table = Table(*names, box=None)
         for row in rows:
             table.add_row(*(str(row[name]) for name in names))

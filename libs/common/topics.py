@@ -23,6 +23,7 @@ from libs.common.events import (
     LateEvents,
     LedgerEntry,
     Observation,
+    ParkedEvent,
     SignalChanged,
     VersionReady,
 )
@@ -61,7 +62,11 @@ EVENTS = Topic(
 REFERENCE = Topic(
     "reference.{source}", "the rows of a reference source, last per key", None,
     "the source's `key` fields; with versions also from when on the row is valid",
-    ("ingest",), ("detector", "quality", "archive"), retention=None, compacted=True, wire="avro",
+    ("ingest",), ("ingest", "detector", "quality", "archive"), retention=None, compacted=True, wire="avro",
+)  # fmt: skip
+PARKED = Topic(
+    "parked.{source}", "events that wait to be published, of a source with `retry`", ParkedEvent, "event id",
+    ("ingest",), ("ingest",), retention=None, compacted=True,
 )  # fmt: skip
 DEAD = Topic(
     "events.dead", "records that were refused, with origin and reason", DeadLetter, "source",
@@ -145,7 +150,7 @@ CATALOG = Topic(
 )  # fmt: skip
 
 TOPICS = (
-    EVENTS, REFERENCE, DEAD, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, BACKFILLS, OBSERVATIONS, VERSIONS,
+    EVENTS, REFERENCE, PARKED, DEAD, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, BACKFILLS, OBSERVATIONS, VERSIONS,
     EXPECTATIONS, SIGNALS, INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, ERASURES, SUBJECTS, CATALOG,
 )  # fmt: skip
 

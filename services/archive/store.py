@@ -78,12 +78,12 @@ async def delete_references(connection: Connection, source: str, keys: Sequence[
 
 
 async def add_ledger(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """(source, minute, accepted, published, duplicate, dead-lettered)"""
+    """(source, minute, accepted, published, duplicate, dead-lettered, parked)"""
     await connection.executemany(
-        "INSERT INTO archive.ledger VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (source, minute) DO UPDATE SET"
+        "INSERT INTO archive.ledger VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (source, minute) DO UPDATE SET"
         " accepted = ledger.accepted + excluded.accepted, published = ledger.published + excluded.published,"
         " duplicate = ledger.duplicate + excluded.duplicate,"
-        " dead_lettered = ledger.dead_lettered + excluded.dead_lettered",
+        " dead_lettered = ledger.dead_lettered + excluded.dead_lettered, parked = ledger.parked + excluded.parked",
         rows,
     )
 

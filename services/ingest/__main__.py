@@ -29,8 +29,9 @@ async def main(settings: Settings) -> None:
     redrives = Redrives(connections, writers)
 
     async def change(entry: CatalogEntry) -> None:
-        if entry.kind == "source":
+        if entry.kind in ("source", "rule"):
             await writers.redefine()
+        if entry.kind == "source":
             await pulls.redefine()
 
     follower.on_change = change

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from libs.common import clock, telemetry
-from libs.common.errors import BadMessage, Invalid, Malformed, Problem, TooLarge, UnsupportedMedia
+from libs.common.errors import BadMessage, Conflict, Invalid, Malformed, Problem, TooLarge, UnsupportedMedia
 from libs.common.http import Direct
 from services.ingest import store
 from services.ingest.core import receipts
@@ -23,6 +23,7 @@ from services.ingest.core.records import Bad, Good, Validator, documents
 from services.ingest.core.redrives import Command, Order
 from services.ingest.handlers import binaries, bodies
 from services.ingest.handlers.batch import Submission
+from services.ingest.handlers.parking import Order as ParkingOrder
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import Redrives
 from services.ingest.handlers.schemas import Schemas
@@ -63,11 +64,22 @@ class Receipt(BaseModel):
     published: int
     duplicate: int
     dead_lettered: int
+    parked: int | None = None
     refused: int
     offsets: dict[str, tuple[int, int]]
     """Partition → first and last of what was published."""
     at: str
     signature: str
+
+
+class ParkedOrder(BaseModel):
+    """What is to become of events that wait."""
+
+    model_config = ConfigDict(extra="forbid")
+    do: ParkingOrder
+    """`retry`: try them now, whatever their tier; `give_up`: dead letters now."""
+    key: str | None = None
+    """Only those of this key."""
 
 
 class Redrive(BaseModel):
@@ -138,14 +150,23 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
             "remembered_ids": len(writer.window),
             "remembered_since": None if since is None else clock.moment(since),
             "partitions": writer.layout.shown(),
+            "parked": None if writer.parking is None else writer.parking.state(),
             "pull": {**dict(pull), "running": source in pulls.tasks} if pull else None,
         }
+
+    @router.post("/sources/{source}/parked")
+    async def parked(source: str, order: ParkedOrder) -> dict[str, Any]:
+        """Try what waits now, or give it up."""
+        writer = writers.get(source)
+        if writer.parking is None:
+            raise Conflict(f"{source} has no `retry`: nothing of it is parked", code="never_parked")
+        return await writer.parking.order(order.do, order.key)
 
     @router.post("/receipts/verify")
     async def verify(receipt: Receipt) -> dict[str, Any]:
         """Whether a receipt is one of ours, and unaltered; if not why."""
         secret = writers.settings.receipt_secret.get_secret_value().encode()
-        why = receipts.fault(secret, receipt.model_dump(mode="json"))
+        why = receipts.fault(secret, receipt.model_dump(mode="json", exclude_unset=True))
         return {"valid": why is None, "reason": why, "id": receipt.id, "source": receipt.source}
 
     @router.post("/pulls/try")

@@ -38,6 +38,12 @@ class Settings(ServiceSettings):
     was there before."""
     dedup_window: int = 5_000_000
     """Ids remembered per source, for as long as its `dedup` says."""
+    parked_events: int = 100_000
+    """Events of a source that wait at once for what they refer to (`retry`); beyond it the oldest are dead letters."""
+    parked_bytes: int = 64 * 1024 * 1024
+    """What they may take; the same."""
+    reference_keys: int = 1_000_000
+    """Keys of a reference that are remembered for those who wait; of one with more, every key counts as known."""
     secrets: dict[str, SecretStr] = Field(default_factory=_secrets)
     """`SEXTANT_SECRET_<NAME>`, by name."""
     receipt_secret: SecretStr = Field(min_length=16)

@@ -105,6 +105,10 @@ class Catalog:
         found = [source for each in inputs if each is not None for source in self.sources_of(each)]
         return tuple(dict.fromkeys(found))
 
+    def references_of(self, source: str) -> list[Rule]:
+        """The rules that say what events of a source refer to."""
+        return [rule for rule in self.rules if rule.source == source and rule.check.reference is not None]
+
     def rule(self, id: str) -> Rule | None:
         return self._get(Rule, "rule", id)
 

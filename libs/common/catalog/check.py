@@ -11,6 +11,7 @@ from libs.common.catalog.check_key import check_key, check_partitions
 from libs.common.catalog.check_kpi import check_kpi
 from libs.common.catalog.check_minimise import check_minimise
 from libs.common.catalog.check_pull import check_pull
+from libs.common.catalog.check_retry import check_retry
 from libs.common.catalog.faults import Fault, unknown
 from libs.common.catalog.models import AnyDefinition, Kpi, Objective, Playbook, Policy, Rule, Source, Team
 from libs.common.errors import DefinitionError
@@ -58,6 +59,7 @@ def _faults(definition: AnyDefinition, wanted: Catalog, previous: Catalog) -> It
     match definition:
         case Source():
             yield from _source(definition, previous.source(definition.id))
+            yield from check_retry(definition, wanted)
         case Kpi():
             yield from check_kpi(definition, wanted)
         case Rule():

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from libs.common.catalog.definition import Classification, Definition, FieldType, Named
 from libs.common.catalog.duration import Duration
@@ -91,6 +91,30 @@ Key = Annotated[
 ]
 
 
+class Retry(Definition):
+    """What is accepted but cannot be used yet, and may pass by itself, is parked and tried again.
+
+    Events of its key wait behind it, in order; other keys flow. `reference_missing`: a referential rule of the source
+    does not hold, for the row has not come yet. A message whose schema the registry does not know is not parked: its
+    key, behind which others would wait, and what of it may be written are known only when it is read. While the
+    registry is away its sender keeps it (503); who writes by a schema registers it first, so an unknown one is a fault.
+    """
+
+    when: tuple[Literal["reference_missing"], ...] = Field(default=("reference_missing",), min_length=1)
+    tiers: tuple[Annotated[Duration, Field(gt=timedelta(0))], ...] = Field(
+        min_length=1, max_length=10, examples=[["10s", "1m", "10m"]]
+    )
+    """How long it waits before each try; after the last it is a dead letter. At most a day in all."""
+
+    @model_validator(mode="after")
+    def _at_most_a_day(self) -> "Retry":
+        if sum(self.tiers, timedelta(0)) > timedelta(days=1):
+            raise ValueError(
+                "the tiers are longer than a day in all: what takes longer is driven again by an order"
+            )
+        return self
+
+
 class Source(Named):
     """A stream of events, or (`reference`) a table of reference rows: the last row per key.
 
@@ -125,6 +149,7 @@ class Source(Named):
     """
     quota: Quota | None = None
     webhook: Webhook | None = None
+    retry: Retry | None = None
     pull: Pull | None = None
 
     @property

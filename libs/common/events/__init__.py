@@ -11,7 +11,7 @@ from libs.common.events.governance import (
     ErasureOrdered,
     ErasureSubject,
 )
-from libs.common.events.ingest import DeadLetter, LedgerEntry
+from libs.common.events.ingest import DeadLetter, LedgerEntry, ParkedEvent
 from libs.common.events.observation import (
     OBSERVATION_SCHEMA,
     Expectation,
@@ -48,6 +48,7 @@ __all__ = [
     "Moment",
     "Observation",
     "OffsetRange",
+    "ParkedEvent",
     "Series",
     "Severity",
     "SignalChanged",

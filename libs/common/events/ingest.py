@@ -41,10 +41,41 @@ class DeadLetter(Event):
     """The ledger minute that accepted it; None if it failed after landing on the source's topic."""
 
 
+class ParkedEvent(Event):
+    """An accepted event that waits, on `parked.<source>`, by its id: gone when it is published or a dead letter.
+
+    The record has the headers that the event will be published with. When it is due follows from when it was accepted
+    and the source's tiers, so that nothing has to be written when a try fails.
+    """
+
+    id: str
+    """Of the dead letter that it may become."""
+    source: str
+    event_id: str
+    key_b64: str
+    """Behind whose events it waits."""
+    payload_b64: str
+    """The original bytes; of Avro, of Protobuf and of what is minimised the values as JSON."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Those that its dead letter would have."""
+    accepted_at: Moment
+    minute: Moment
+    """The ledger minute that accepted it."""
+    receipt: str
+    code: str | None = None
+    """Why it waits, with field, value and rule; None if it waits for those of its key that came before."""
+    field: str | None = None
+    value: str | None = None
+    rule: str | None = None
+    schema_ids: list[int] = Field(default_factory=list)
+    trace_id: str | None = None
+
+
 class LedgerEntry(Event):
     """What one transaction of ingest did for one source, on `ledger`, in that transaction.
 
-    accepted = published + dead_lettered + duplicate; published is what must land in the archive.
+    accepted = published + dead_lettered + duplicate + parked; published is what must land in the archive. When a parked
+    event is published or becomes a dead letter, the entry of that has a parked of -1, under the minute that accepted it.
     """
 
     source: str
@@ -54,6 +85,7 @@ class LedgerEntry(Event):
     published: int
     dead_lettered: int
     duplicate: int
+    parked: int = 0
     receipt: str = ""
     """Of the request, if the transaction had only one."""
     recorded_at: Moment

@@ -175,8 +175,9 @@ class Keepers:
                 published=entry.published,
                 duplicate=entry.duplicate,
                 dead_lettered=entry.dead_lettered,
+                parked=entry.parked,
             )
-        names = ("accepted", "published", "duplicate", "dead_lettered")
+        names = ("accepted", "published", "duplicate", "dead_lettered", "parked")
         rows = [(*key, *(total[name] for name in names)) for key, total in sorted(sums.items())]
         await store.add_ledger(connection, rows)
         return bad

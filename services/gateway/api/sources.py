@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
 from services.gateway.api.asking import Asker, SignedIn
-from services.gateway.api.commands import forward, stream_through, written
+from services.gateway.api.commands import call, forward, stream_through, written
 from services.gateway.api.models.signals import Outcome
 from services.gateway.api.models.sources import (
     Books,
@@ -18,6 +18,8 @@ from services.gateway.api.models.sources import (
     IngestReceipt,
     LedgerMinute,
     LedgerPage,
+    Parked,
+    ParkedBody,
     RuleSummary,
     SourceDetail,
     SourceList,
@@ -41,6 +43,11 @@ IdempotencyKey = Annotated[
         description="The same key with the same request again gives the first answer, without doing it twice.",
     ),
 ]
+
+
+NOTHING_PARKED: dict[str, Any] = {
+    "events": 0, "keys": 0, "bytes": 0, "room": 0.0, "oldest": None, "next_try": None,
+}  # fmt: skip
 
 
 async def _summaries(asker: Asker) -> dict[str, SourceSummary]:
@@ -262,6 +269,33 @@ async def declare_watermark(
     return await written(
         asker, request, key, ("ingest",), action="declare watermark", resource=f"sources/{source}",
         run=lambda: forward(asker, "ingest", f"/v1/sources/{source}/watermark", body.model_dump(mode="json")),
+    )  # fmt: skip
+
+
+@router.get("/sources/{source}/parked")
+async def get_parked(source: str, asker: SignedIn) -> Parked:
+    """What of a source with `retry` waits for what it refers to."""
+    asker.require("read", "ingest", "steward")
+    state = (await call(asker, "ingest", "GET", f"/v1/sources/{source}"))["parked"] or NOTHING_PARKED
+    return Parked.model_validate({**state, "source": source, "as_of": asker.desk.now()})
+
+
+@router.post("/sources/{source}/parked", response_model=Parked)
+async def order_parked(
+    source: str, body: ParkedBody, request: Request, asker: SignedIn, key: IdempotencyKey = None
+) -> Response:
+    """Try now what waits, or give it up: what is given up is a dead letter, and can be driven again (permission: ingest
+    or steward)."""
+
+    async def run() -> dict[str, Any]:
+        said = body.model_dump(include={"do", "key"}, exclude_none=True)
+        state = await call(asker, "ingest", "POST", f"/v1/sources/{source}/parked", said)
+        found = Parked.model_validate({**state, "source": source, "as_of": asker.desk.now()})
+        return found.model_dump(mode="json")
+
+    return await written(
+        asker, request, key, ("ingest", "steward"), action=f"{body.do} parked", resource=f"sources/{source}",
+        details={"one key": body.key is not None, "reason": body.reason}, run=run,
     )  # fmt: skip
 
 

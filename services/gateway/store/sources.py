@@ -28,7 +28,7 @@ async def states(pool: asyncpg.Pool) -> States:
         )
         books = await connection.fetch(
             """
-            select source, accepted, published, duplicate, dead_lettered, landed, in_flight, imbalance
+            select source, accepted, published, duplicate, dead_lettered, landed, in_flight, parked, imbalance
               from read.ledger_totals
             """
         )
@@ -65,7 +65,7 @@ async def ledger(
     minute = datetime.fromisoformat(after[0]) if after else None
     rows: list[Mapping[str, Any]] = await pool.fetch(
         """
-        select source, minute, accepted, published, duplicate, dead_lettered, landed
+        select source, minute, accepted, published, duplicate, dead_lettered, landed, parked
           from read.ledger
          where ($1::text is null or source = $1)
            and ($2::timestamptz is null or (minute, source) < ($2, $3))

@@ -95,7 +95,7 @@ class Standing:
             self.cursor = page.cursor or self.cursor
             return 0
         outcomes = dict(zip(self._unknown(page), statuses, strict=True))
-        fresh = {key for key, status in outcomes.items() if ids and status == "published"}
+        fresh = {key for key, status in outcomes.items() if ids and status in ("published", "parked")}
         before = len(self.round.found)
         for record, value in zip(page.records, page.values, strict=True):
             key = digest(record, value)

@@ -15,11 +15,12 @@ SIGNED = (
     "published",
     "duplicate",
     "dead_lettered",
+    "parked",
     "refused",
     "offsets",
     "at",
 )
-"""What a receipt says, and its signature holds."""
+"""What a receipt says, and its signature holds; one from before there was `parked` does not say it."""
 
 
 def id_of(source: str, sha256: str, secret: bytes | None = None) -> str:
@@ -32,7 +33,7 @@ def id_of(source: str, sha256: str, secret: bytes | None = None) -> str:
 
 def sign(secret: bytes, receipt: Mapping[str, Any]) -> str:
     """HMAC-SHA256 over what it says, in hex. OverflowError if a number has more than 64 bits."""
-    said = msgspec.json.encode({name: receipt[name] for name in SIGNED}, order="sorted")
+    said = msgspec.json.encode({name: receipt[name] for name in SIGNED if name in receipt}, order="sorted")
     return hmac.digest(secret, b"sextant receipt\n" + said, hashlib.sha256).hex()
 
 

@@ -120,8 +120,8 @@ def again(validator: Validator, fix: Sequence[Step], letter: Letter, index: int)
     try:
         result = validator.single(index, mend(fix, letter.payload))
     except BadMessage as error:
-        return _failed(error)
-    return _failed(result.error) if isinstance(result, Bad) else driven(result, letter.headers)
+        return failed(error)
+    return failed(result.error) if isinstance(result, Bad) else driven(result, letter.headers)
 
 
 def settled(goods: Sequence[Good], results: Sequence[Mapping[str, Any]], receipt: str) -> list[Verdict]:
@@ -136,7 +136,7 @@ def settled(goods: Sequence[Good], results: Sequence[Mapping[str, Any]], receipt
     return verdicts
 
 
-def _failed(error: BadMessage) -> Verdict:
+def failed(error: BadMessage) -> Verdict:
     return Verdict("fails", error.code, _said(error.field), _said(error.rule))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import base64
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _JSON = msgspec.json.Encoder()
 """Writes times as RFC 3339, in quotes."""
-COUNTED: tuple[str, ...] = ("published", "duplicate", "dead_lettered", "refused")
+COUNTED: tuple[str, ...] = ("published", "duplicate", "dead_lettered", "parked", "refused")
 
 
 @dataclass
@@ -58,6 +58,8 @@ class Submission:
     """Of its body."""
     id: str = field(default_factory=lambda: uuid4().hex)
     headers: Headers = field(default_factory=telemetry.inject)
+    does: "Callable[[Batch], object] | None" = None
+    """What is done instead, in its place among the others, about what was accepted before."""
     brief: bool = False
     """Nobody wants to hear of what was published: it has no results."""
     results: list[dict[str, Any]] = field(default_factory=list)
@@ -77,7 +79,8 @@ class Submission:
 
     @property
     def accepted(self) -> int:
-        return self.counts["published"] + self.counts["duplicate"] + self.counts["dead_lettered"]
+        counts = self.counts
+        return counts["published"] + counts["duplicate"] + counts["dead_lettered"] + counts["parked"]
 
     @property
     def first_receipt(self) -> str:
@@ -122,7 +125,7 @@ class Batch:
         self.contract: Contract | None = None
         self.rows: list[tuple[Any, ...]] = []
         """Of `contract`, and to be written yet: many are written faster than one by one."""
-        self.others: dict[str, list[tuple[bytes, bytes, Headers]]] = defaultdict(list)
+        self.others: dict[str, list[tuple[bytes, bytes | None, Headers]]] = defaultdict(list)
         """What goes to the only partition of other topics: key, value, headers."""
         self.counts, self.receipts = dict.fromkeys(COUNTED, 0), list[str]()
         """What became of all its records, and of whose."""
@@ -141,15 +144,17 @@ class Batch:
         delivery = None if submission.delivery is None else ("delivery", submission.delivery)
         if delivery is not None:
             stamp.append(("sx-delivery", delivery[1].encode()))
-        first = None if delivery is None else self._before(delivery)
+        first = None if delivery is None else self.before(delivery)
         if first is not None and first != submission.receipt:
             submission.problem = replayed(submission.delivery or "")
             return
-        before = [len(each) for each in self.events]
-        if first is not None or not self._all_new(submission, stamp):
-            for record in submission.records:
+        before, records = [len(each) for each in self.events], submission.records
+        if self.writer.parking is not None and first is None:
+            records = self.writer.parking.sieve(self, submission, stamp)
+        if first is not None or not self._all_new(records, submission, stamp):
+            for record in records:
                 if first is not None and (isinstance(record, Good) or not self._refuses(submission)):
-                    submission.note(_duplicate(record, first))
+                    submission.note(duplicate(record, first))
                 elif isinstance(record, Good):
                     self._good(record, submission, stamp)
                 else:
@@ -174,7 +179,7 @@ class Batch:
     def enter(self) -> None:
         """Into the books, when all is taken."""
         source, counts = self.writer.source.id, self.counts
-        accepted = counts["published"] + counts["duplicate"] + counts["dead_lettered"]
+        accepted = sum(counts.values()) - counts["refused"]
         if not accepted:
             return
         entry = LedgerEntry.build(
@@ -184,12 +189,13 @@ class Batch:
             published=counts["published"],
             dead_lettered=counts["dead_lettered"],
             duplicate=counts["duplicate"],
+            parked=counts["parked"],
             receipt=self.receipts[0] if len(self.receipts) == 1 else "",
             recorded_at=self.now,
         )
         self.others[LEDGER.name].append((source.encode(), entry.encode(), []))
 
-    def _before(self, id: Hashable) -> str | None:
+    def before(self, id: Hashable) -> str | None:
         """The receipt under which an id was published already."""
         if id in self.ids:
             return self.ids[id]
@@ -203,10 +209,10 @@ class Batch:
         """What is malformed has no id; it is known by its body, where what is well formed is known too."""
         return self.writer.source.event_id is not None and submission.sha256 is not None
 
-    def _all_new(self, submission: Submission, stamp: Headers) -> bool:
+    def _all_new(self, records: Sequence[Good | Bad], submission: Submission, stamp: Headers) -> bool:
         """Takes all records of a request at once, if each is good and new; else none, and says so."""
         goods: list[Good] = []
-        for record in submission.records:
+        for record in records:
             if not isinstance(record, Good) or record.traceparent:
                 return False
             goods.append(record)
@@ -223,9 +229,9 @@ class Batch:
     def _good(self, record: Good, submission: Submission, stamp: Headers) -> None:
         event_id = record.event_id
         if event_id is not None:
-            receipt = self._before(event_id)
+            receipt = self.before(event_id)
             if receipt is not None:
-                submission.note(_duplicate(record, receipt))
+                submission.note(duplicate(record, receipt))
                 return
             self.ids[event_id] = submission.receipt
             submission.new.append(event_id)
@@ -238,21 +244,23 @@ class Batch:
 
     def _add(self, records: Sequence[Good], submission: Submission, headers: Headers) -> None:
         """Publishes them under these headers, and those of an event."""
-        if submission.contract is not self.contract:
-            self._write()
-            self.contract = submission.contract
-        place = len(self.values) + len(self.rows)
-        self.rows += [record.values for record in records]
-        partitions = self.place([record.key for record in records])
-        for at, (record, partition, own) in enumerate(
-            zip(records, partitions, self._headers(records, headers), strict=True), place
-        ):
-            self.events[partition].append((record.key, at, own))
+        self.put(submission.contract, records, self._headers(records, headers))
         if submission.brief:
             submission.counts["published"] += len(records)
         else:
             for record in records:
                 submission.note({"index": record.index, "status": "published", "event_id": record.event_id})
+
+    def put(self, contract: Contract, records: Sequence[Good], headers: Sequence[Headers]) -> None:
+        """On the partitions of their keys."""
+        if contract is not self.contract:
+            self._write()
+            self.contract = contract
+        place = len(self.values) + len(self.rows)
+        self.rows += [record.values for record in records]
+        partitions = self.place([record.key for record in records])
+        for at, (record, partition, own) in enumerate(zip(records, partitions, headers, strict=True), place):
+            self.events[partition].append((record.key, at, own))
 
     def _headers(self, records: Sequence[Good], headers: Headers) -> list[Headers]:
         """Of each; with the attributes of an event, if it is one."""
@@ -271,27 +279,33 @@ class Batch:
             self.values += self.contract.encoder.encode(self.rows)
             self.rows.clear()
 
+    def written(self) -> list[list[tuple[bytes | None, bytes | None, Headers]]]:
+        """What goes to each partition of the source's topic: key, value, headers."""
+        self._write()
+        values = self.values
+        return [[(key, values[place], headers) for key, place, headers in events] for events in self.events]
+
     def _bad(self, record: Bad, submission: Submission) -> dict[str, Any]:
-        shown = _shown(record.error)
+        said = shown(record.error)
         result: dict[str, Any] = {
             "index": record.index,
             "status": "refused",
             "event_id": record.event_id,
-            "error": {"code": record.error.code, **shown, "retryable": False, "scope": "record"},
+            "error": {"code": record.error.code, **said, "retryable": False, "scope": "record"},
         }
         if self._refuses(submission):
             return result
         if self._has_letters_once(submission):
-            receipt = self._before(letters_of(submission.receipt))
+            receipt = self.before(letters_of(submission.receipt))
             if receipt is not None:
-                return _duplicate(record, receipt)
+                return duplicate(record, receipt)
         letter = DeadLetter.build(
             id=f"{submission.id}/{record.index}",
             source=self.writer.source.id,
             stage="validate",
             error=type(record.error).__name__,
             code=record.error.code,
-            **shown,
+            **said,
             payload_b64=base64.b64encode(record.raw[:MAX_RECORD]).decode(),
             headers=record.headers | ({CUT: str(len(record.raw))} if len(record.raw) > MAX_RECORD else {}),
             first_seen=self.now,
@@ -321,13 +335,7 @@ class Batch:
         Of the source's topic: partition → where each batch of it begins, as place and as offset.
         """
         topic = self.writer.topic
-        self._write()
-        values = self.values
-        going = {
-            (topic, number): [(key, values[place], headers) for key, place, headers in events]
-            for number, events in enumerate(self.events)
-            if events
-        }
+        going = {(topic, number): written for number, written in enumerate(self.written()) if written}
         going |= {(name, 0): written for name, written in self.others.items()}
         begins: dict[tuple[str, int], list[tuple[int, asyncio.Future[Any]]]] = {}
         for (name, number), written in going.items():
@@ -377,13 +385,13 @@ def letters_of(receipt: str) -> Hashable:
     return "letters", receipt
 
 
-def _duplicate(record: Good | Bad, receipt: str) -> dict[str, Any]:
+def duplicate(record: Good | Bad, receipt: str) -> dict[str, Any]:
     """`receipt`: under which it was published first, where that is known."""
     result = {"index": record.index, "status": "duplicate", "event_id": record.event_id}
     return {**result, "receipt": receipt or None}
 
 
-def _shown(error: BadMessage) -> dict[str, str | None]:
+def shown(error: BadMessage) -> dict[str, str | None]:
     """What is said of an error, in bounds: it may quote what the record holds."""
     said = {"reason": error.reason, "field": error.field, "value": error.value, "rule": error.rule}
     return {

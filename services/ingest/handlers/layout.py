@@ -64,7 +64,8 @@ class Layout:
         self.source = source
         self.placing = placing(source, max(1, self.count))
 
-    def _lay(self, count: int) -> None:
+    def lay(self, count: int) -> None:
+        """The topic has so many partitions."""
         self.count = count
         self.placing, self.load = placing(self.source, count), Load(count, Random())
         for number in range(count):
@@ -84,7 +85,7 @@ class Layout:
         """At start, before anything is written. A change that was cut off is done to its end: partitions without a
         record, beside others, may be so new that not every reader has them."""
         name = self.settings.prefix + self.topic
-        self._lay(len(await partitions_of(self.settings, name)))
+        self.lay(len(await partitions_of(self.settings, name)))
         ends = await high_watermarks(self.settings, name)
         empty = {number: 0 for number, end in ends.items() if end == 0}
         if self.count < self.wanted:
@@ -107,7 +108,7 @@ class Layout:
         before = self.count
         await add_partitions(self.settings, name, wanted, producers)
         known = await self._until_read(dict.fromkeys(range(before, wanted), 0), deadline, stopping)
-        self._lay(wanted)
+        self.lay(wanted)
         fields |= {"seconds": round(clock.monotonic() - began, 3), "ordered": ordered, "known": known}
         if not ordered:
             self.unordered_since = clock.now().isoformat()

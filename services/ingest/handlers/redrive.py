@@ -144,7 +144,7 @@ class Redrives:
         if not places:
             await self._enter(order, redrives.checked(order))
             return 0.0
-        found = await self._judged(writer.contract, order, places)
+        found = await self._judged(writer, writer.contract, order, places)
         verdicts = {place: Verdict() if isinstance(each, Good) else each for place, each in found.items()}
         await store.note_checked(self.pool, order.id, verdicts)
         return 0.0
@@ -157,7 +157,7 @@ class Redrives:
             await self._enter(order, "tried" if places else "done")
             return 0.0
         contract = writer.contract
-        found = await self._judged(contract, order, places)
+        found = await self._judged(writer, contract, order, places)
         goods = {place: each for place, each in found.items() if isinstance(each, Good)}
         verdicts = {place: each for place, each in found.items() if isinstance(each, Verdict)}
         receipt = receipts.id_of(order.source, f"redrive {order.id} {min(places)}")
@@ -172,12 +172,14 @@ class Redrives:
         return len(places) / order.rate
 
     async def _judged(
-        self, contract: Contract, order: Order, places: Mapping[int, str]
+        self, writer: Writer, contract: Contract, order: Order, places: Mapping[int, str]
     ) -> dict[int, Good | Verdict]:
         """Of each place what its letter is now."""
         ids = list(places.values())
         letters = await store.letters(self.pool, ids)
         before, often = await store.redriven(self.pool, ids), await store.failed_drives(self.pool, ids)
+        if writer.parking is not None:
+            await writer.parking.caught_up()
         fix, found, goods = _FIX.validate_python(order.fix), dict[int, Good | Verdict](), 0
         for place, id in places.items():
             if id in before:
@@ -187,7 +189,11 @@ class Redrives:
             elif id not in letters:
                 found[place] = GONE
             else:
-                found[place] = redrives.again(contract.validator, fix, letters[id], goods)
+                made = redrives.again(contract.validator, fix, letters[id], goods)
+                if isinstance(made, Good) and writer.parking is not None:
+                    missing = writer.parking.missing(made)
+                    made = made if missing is None else redrives.failed(missing)
+                found[place] = made
                 goods += isinstance(found[place], Good)
         return found
 

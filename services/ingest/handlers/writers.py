@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import cycle
+from operator import itemgetter
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -19,8 +20,8 @@ from libs.common import clock, telemetry
 from libs.common.batches import Record
 from libs.common.catalog import Catalog, Source
 from libs.common.errors import NotFound, Overloaded, Problem
-from libs.common.kafka import Headers, answering, ensure_topics, producer, read_all
-from libs.common.topics import DEAD, EVENTS, REFERENCE, used_by
+from libs.common.kafka import Headers, answering, ensure_topics, partitions_of, producer, read_all
+from libs.common.topics import DEAD, EVENTS, PARKED, REFERENCE, used_by
 from services.ingest.core.admission import Admission
 from services.ingest.core.contract import Contract
 from services.ingest.core.minimise import SHORTEST
@@ -28,7 +29,9 @@ from services.ingest.core.quota import Bucket
 from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
 from services.ingest.handlers.batch import Batch, Submission, letters_of, located
+from services.ingest.handlers.known import Known
 from services.ingest.handlers.layout import Layout
+from services.ingest.handlers.parking import Parking
 from services.ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -45,11 +48,14 @@ class Writer:
         settings: Settings,
         admission: Admission,
         layout: Layout,
+        known: Known,
         source: Source,
         schema_id: int,
         version: int,
     ) -> None:
-        self.settings, self.admission = settings, admission
+        self.settings, self.admission, self.known = settings, admission, known
+        self.parking: Parking | None = None
+        """Of a source with `retry`, or that had it."""
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
         self.layout = layout
         self.redefined = asyncio.Event()
@@ -78,6 +84,8 @@ class Writer:
         self.window.keep = _ms(source.dedup)
         self._define(source, schema_id, version)
         self.redefined.set()
+        if self.parking is not None:
+            self.parking.define()
 
     def _define(self, source: Source, schema_id: int, version: int) -> None:
         secrets = {name: value.get_secret_value().encode() for name, value in self.settings.secrets.items()}
@@ -135,13 +143,10 @@ class Writer:
             submission.hold = self.admission.hold(self.source.id)
             size = sum(len(record.raw) for record in submission.records)
             submission.hold.take(bytes=size, records=len(submission.records))
-        minimiser = submission.contract.minimiser
-        if minimiser is not None:
-            if minimiser.lacks:
-                raise _no_key(minimiser.lacks[0])
-            submission.records = minimiser.all(submission.records)
-        if submission.contract.keys is not None:
-            submission.records = submission.contract.keys.all(submission.records)
+        contract = submission.contract
+        if contract.minimiser is not None and contract.minimiser.lacks:
+            raise _no_key(contract.minimiser.lacks[0])
+        submission.records = contract.prepared(submission.records)
         submission.hold.passed_on = True
         self.queue.put_nowait(submission)
         try:
@@ -163,7 +168,11 @@ class Writer:
                 await each.start()
             await self._remember()
             await self.layout.settle(producers, stopping)
+            if not self.source.reference and await self._parks():
+                self.parking = await Parking.opened(self, self.known)
             self.ready.set()
+            if self.parking is not None:
+                self.parking.arm()
             stop, redefined = (asyncio.create_task(each.wait()) for each in (stopping, self.redefined))
             while not (stopping.is_set() and self.queue.empty()):
                 if self.layout.is_changing and self.queue.empty():
@@ -182,6 +191,8 @@ class Writer:
             stop.cancel()
             redefined.cancel()
         finally:
+            if self.parking is not None:
+                self.parking.stop()
             self._give_up()
             for each in producers:
                 await each.stop()
@@ -210,6 +221,16 @@ class Writer:
         self.window.forget(clock.milliseconds(clock.now()))
         log.info("dedup window read", extra={"fields": {"source": self.source.id, "ids": len(self.window)}})
 
+    async def _parks(self) -> bool:
+        """Now, or before: what was parked has to be published, even if the source has no `retry` any more."""
+        topic = self.settings.prefix + PARKED.of(self.source.id)
+        return self.source.retry is not None or bool(await partitions_of(self.settings, topic))
+
+    def recall_deliveries(self, parked: Iterable[Record]) -> None:
+        """Those of parked events, whose ids the lot knows."""
+        for (receipt, at), ids in _published(parked):
+            self.window.remember([id for id in ids if not isinstance(id, str)], receipt, at)
+
     def _group(self, first: Submission) -> list[Submission]:
         group: list[Submission] = []
         records, submission = 0, first
@@ -225,10 +246,20 @@ class Writer:
 
     async def _publish(self, writer: AIOKafkaProducer, group: Sequence[Submission]) -> None:
         """One transaction; then the window, then the answers."""
-        self.began, self.taken = clock.monotonic(), list(group)
+        self.taken = list(group)
+        if self.parking is None and self.source.retry is not None:
+            self.parking = await Parking.opened(self, self.known)
+        if self.parking is not None:
+            await self.parking.look(group)
+        self.began = clock.monotonic()
         batch, begins = Batch(self, clock.now()), {}
         for submission in group:
+            if submission.does is not None:
+                submission.does(batch)
+                continue
             batch.take(submission)
+            if self.parking is not None:  # what is parked was noted before the others
+                submission.results.sort(key=itemgetter("index"))
         batch.enter()
         if not batch.is_empty:
             async with writer.transaction():
@@ -241,6 +272,8 @@ class Writer:
             submission.end()
         self.began, self.taken = None, []
         self.window.forget(batch.ms)
+        if self.parking is not None:
+            self.parking.arm()
 
 
 class Writers:
@@ -251,6 +284,7 @@ class Writers:
     ) -> None:
         self.settings, self.catalog, self.loaded, self.pool = settings, catalog, loaded, pool
         self.admission = Admission(settings.max_queued_bytes, settings.max_queued)
+        self.known = Known(settings, catalog)
         self.writers: dict[str, Writer] = {}
         self.changed = asyncio.Event()
 
@@ -294,6 +328,7 @@ class Writers:
             return
         await ensure_topics(self.settings, used_by("ingest"))
         async with asyncio.TaskGroup() as group:
+            self.known.begin(group, stopping)
             while not stopping.is_set():
                 self.changed.clear()
                 is_loaded = self.loaded.is_set()  # else it is not known yet who reads a source
@@ -313,11 +348,13 @@ class Writers:
         if writer is None:
             layout = Layout(self.settings, self.pool, self.catalog, source)
             writer = self.writers[source.id] = Writer(
-                self.settings, self.admission, layout, source, schema_id, version
+                self.settings, self.admission, layout, self.known, source, schema_id, version
             )
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
         elif writer.contract.version != version:
             writer.redefine(source, schema_id, version)
+        elif writer.parking is not None:
+            writer.parking.define()
 
 
 def _absent(source: str) -> Overloaded:

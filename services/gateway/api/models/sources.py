@@ -17,6 +17,7 @@ _BOOKS = {
     "dead_lettered": 276,
     "landed": 336100,
     "in_flight": 0,
+    "parked": 0,
     "imbalance": 0,
 }
 _HEALTH = {
@@ -44,7 +45,7 @@ _SOURCE = {
 
 
 class Books(Answer):
-    """accepted = landed + dead_lettered + duplicate + in_flight; `imbalance` is what is left over."""
+    """accepted = landed + dead_lettered + duplicate + in_flight + parked; `imbalance` is what is left over."""
 
     accepted: int
     published: int
@@ -52,6 +53,8 @@ class Books(Answer):
     dead_lettered: int
     landed: int
     in_flight: int
+    parked: int
+    """Of a source with `retry`: what waits for what it refers to."""
     imbalance: int
 
     model_config = example(**_BOOKS)
@@ -67,10 +70,11 @@ class LedgerMinute(Answer):
     duplicate: int
     dead_lettered: int
     landed: int
+    parked: int
 
     model_config = example(
         source="departures", minute="2026-11-24T10:00:00Z", accepted=600, published=598, duplicate=1,
-        dead_lettered=1, landed=598,
+        dead_lettered=1, landed=598, parked=0,
     )  # fmt: skip
 
 
@@ -203,10 +207,12 @@ class IngestResult(Answer):
     """What became of one record."""
 
     index: int
-    status: Literal["published", "duplicate", "dead_lettered", "refused"]
+    status: Literal["published", "duplicate", "dead_lettered", "parked", "refused"]
     event_id: str | None = None
     receipt: str | None = None
     """Of a duplicate: under which it was published."""
+    waits_for: str | None = None
+    """Of what is parked: why it is not published yet."""
     error: dict[str, Any] | str | None = None
 
 
@@ -219,6 +225,8 @@ class IngestReceipt(Answer):
     published: int
     duplicate: int
     dead_lettered: int
+    parked: int = 0
+    """Accepted, and published when what it refers to has come."""
     refused: int
     results: list[IngestResult] = Field(default_factory=list)
     proof: dict[str, Any] | None = None
@@ -230,6 +238,41 @@ class IngestReceipt(Answer):
             {"index": 0, "status": "published", "event_id": "2013-02-08-UA-1545", "error": None},
             {"index": 1, "status": "duplicate", "event_id": "2013-02-08-UA-1545", "error": None},
         ],
+    )  # fmt: skip
+
+
+class ParkedBody(Answer):
+    """What is to become of the events of a source that wait for what they refer to."""
+
+    do: Literal["retry", "give_up"]
+    """`retry`: try them now, whatever their tier; `give_up`: they become dead letters now, 1,000 at a time."""
+    key: str | None = None
+    """Only those of this key."""
+    reason: str = Field(default="", max_length=500)
+
+    model_config = example(do="retry", key="N14228", reason="the aircraft was entered by hand")
+
+
+class Parked(Answer):
+    """What of a source waits for what it refers to."""
+
+    source: str
+    events: int
+    keys: int
+    bytes: int
+    room: float
+    """Share of the room that is taken; of what is more the oldest become dead letters."""
+    oldest: datetime | None
+    """When the one that waits longest was accepted."""
+    next_try: datetime | None
+    """When the next tier ends; null if nothing waits, or is being tried now."""
+    touched: int = 0
+    """Of an order: keys that were tried, or events that were given up."""
+    as_of: datetime
+
+    model_config = example(
+        source="departures", events=12, keys=3, bytes=9120, room=0.0001, oldest="2026-11-24T10:00:00Z",
+        next_try="2026-11-24T10:01:10Z", touched=0, as_of="2026-11-24T10:00:12Z",
     )  # fmt: skip
 
 

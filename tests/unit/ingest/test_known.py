@@ -1,0 +1,32 @@
+"""The keys of a reference: known from when their row comes until it is gone."""
+
+from services.ingest.core.known import Keys
+
+
+def test_a_key_is_known_while_it_has_a_row() -> None:
+    keys = Keys(10, versioned=False)
+    assert keys.take(b"N1", gone=False) == "N1"
+    assert ("N1" in keys, "N2" in keys) == (True, False)
+    keys.take(b"N1", gone=False)
+    keys.take(b"N1", gone=True)
+    assert "N1" not in keys
+    assert len(keys) == 0
+
+
+def test_of_a_reference_with_versions_a_key_is_known_without_the_time() -> None:
+    keys = Keys(10, versioned=True)
+    assert keys.take(b"N|1|1763971200000", gone=False) == "N|1"
+    assert "N|1" in keys
+    keys.take(b"N|1|1763971200000", gone=True)
+    assert "N|1" in keys, "others of its versions may be there"
+
+
+def test_of_too_many_keys_each_counts_as_known() -> None:
+    """What cannot be judged is not held up."""
+    keys = Keys(2, versioned=False)
+    for key in (b"a", b"b"):
+        keys.take(key, gone=False)
+    assert "c" not in keys
+    keys.take(b"c", gone=False)
+    assert "whatever" in keys
+    assert len(keys) == 0
