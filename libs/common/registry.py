@@ -189,5 +189,32 @@ class Registry:
             return []
         return answer.get("messages") or ["the registry gave no reason"]
 
+    async def compatibility(self, subject: str) -> str | None:
+        """The mode that the subject has of its own; None if it has none, or is not known."""
+        try:
+            answer = await self.http.get(f"/config/{self.prefix}{subject}")
+        except Problem as problem:
+            if problem.status == 404:
+                return None
+            raise
+        return str(answer.json()["compatibilityLevel"])
+
     async def set_compatibility(self, subject: str, mode: str) -> None:
         await self.http.put(f"/config/{self.prefix}{subject}", json={"compatibility": mode}, headers=_CONTENT)
+
+    async def adopt(self, subject: str, schema: dict[str, Any], mode: str) -> int:
+        """Register a schema under a mode, which holds from then on for whoever registers one; its id. A mode that is
+        another than before is set first: the schema is judged by it. Raises Incompatible; the mode is then as before.
+        """
+        before = await self.compatibility(subject)
+        if before not in (None, mode):
+            await self.set_compatibility(subject, mode)
+        try:
+            id = await self.register(subject, schema)
+        except Incompatible:
+            if before not in (None, mode):
+                await self.set_compatibility(subject, str(before))
+            raise
+        if before is None:  # a subject has a mode when it has a schema, not before
+            await self.set_compatibility(subject, mode)
+        return id
