@@ -17,6 +17,7 @@ from libs.common.wire import (
     Codec,
     decode,
     decode_json,
+    defaulted,
     has_nul,
     ndjson,
     placed,
@@ -66,7 +67,7 @@ class Codecs:
         frame, bad = decode(values, {id: codec for id, codec in codecs.items() if id not in unfit})
         if unfit:
             bad = [(index, _why(values[index], unfit) or error) for index, error in bad]
-        return without_nul(frame, bad)
+        return without_nul(defaulted(frame, source.field_types, source.defaults), bad)
 
     async def columns(self, source: Source, records: Sequence[Record]) -> pl.DataFrame | None:
         """The events of records as a batch of the log gives them, with `OFFSET` and `TIMESTAMP`, `INDEX` and `SCHEMA_ID`.
@@ -89,7 +90,10 @@ class Codecs:
             if id not in self.layouts:
                 self.layouts[id] = Layout(codec.schema)
             frame = self.layouts[id].frame(records)
-            return None if frame is None or has_nul(frame) else placed(without_prefix(frame, id), id)
+            if frame is None or has_nul(frame):
+                return None
+            frame = defaulted(without_prefix(frame, id), source.field_types, source.defaults)
+            return placed(frame, id)
         except (BadMessage, KeyError, ValueError):
             return None
 

@@ -284,6 +284,18 @@ def ndjson(lines: Sequence[bytes | None], types: Mapping[str, str]) -> pl.DataFr
         return None
 
 
+def defaulted(frame: pl.DataFrame, types: Mapping[str, str], defaults: Mapping[str, Any]) -> pl.DataFrame:
+    """With the defaults of fields (`Source.defaults`) in events that lack them: those written before the fields were."""
+    filled: list[pl.Expr | pl.Series] = []
+    for name, value in defaults.items():
+        default = pl.lit(value, dtype=DTYPES[types[name]])
+        if name not in frame.columns:
+            filled.append(default.alias(name))
+        elif frame[name].has_nulls():
+            filled.append(pl.col(name).fill_null(default))
+    return frame.with_columns(filled) if filled else frame
+
+
 def _group(
     codec: Codec, schema_id: int, indices: list[int], values: list[bytes], bad: list[tuple[int, BadMessage]]
 ) -> pl.DataFrame:

@@ -35,6 +35,8 @@ class Settings(ServiceSettings):
     """Bytes of bodies that are read or wait to be published; shared alike."""
     dedup_window: int = 5_000_000
     """Ids remembered per source, for as long as its `dedup` says."""
+    replay_records: int = Field(default=1_000, ge=1, le=100_000)
+    """The last records, and dead letters, of a source that a candidate definition is held against."""
     secrets: dict[str, SecretStr] = Field(default_factory=_secrets)
     """`SEXTANT_SECRET_<NAME>`, by name."""
     receipt_secret: SecretStr = Field(min_length=16)

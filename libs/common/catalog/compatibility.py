@@ -1,8 +1,9 @@
 """Compatibility: what a changed source breaks, for whom, and against which earlier version. Pure.
 
 Who can read what another schema wrote is Avro's schema resolution (Avro 1.12, Schema Resolution), held in the modes of
-the schema registry. Beyond it, what a field means stays: a time or date is never read as a number, and a unit, a zone
-or a default that was declared is neither changed nor taken back.
+the schema registry. Beyond it, in every mode but NONE, what is written stays readable, and means what it meant: no field
+gets a type that cannot read what it ever was (a time or date is never a number), and a unit, a zone or a default that
+was declared is neither changed nor taken back.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Literal
 from libs.common.catalog.sources import Source, SourceField
 
 Direction = Literal["backward", "forward", "meaning"]
-"""Who is broken: the new schema as a reader of the past, whoever reads by an earlier one, or every reader."""
+"""Who is broken: the new schema as a reader of the past, whoever reads by an earlier one, or what was written itself."""
 Earlier = Sequence[tuple[int, Source]]
 """Versions of a source, the oldest first."""
 
@@ -39,23 +40,25 @@ def breaks(candidate: Source, earlier: Earlier) -> Iterator[Break]:
     """
     if not earlier or same(earlier[-1][1], candidate):
         return
-    mode = candidate.compatibility
-    judged = earlier if mode.endswith("_TRANSITIVE") else earlier[-1:]
-    rule = f"compatibility {mode}"
-    for version, before in reversed(judged):
-        refused = mode.startswith(("BACKWARD", "FULL"))
-        for field, message in _unread(candidate, before):
-            yield Break(field, "backward", message, rule, version, refused)
-        refused = mode.startswith(("FORWARD", "FULL"))
-        for field, message in _unheard(candidate, before):
-            yield Break(field, "forward", message, rule, version, refused)
-        for field, message in _meaning(candidate, before):
+    mode, last = candidate.compatibility, earlier[-1][1]
+    rule, judged = f"compatibility {mode}", len(earlier) if mode.endswith("_TRANSITIVE") else 1
+    backward, forward = mode.startswith(("BACKWARD", "FULL")), mode.startswith(("FORWARD", "FULL"))
+    for place, (version, before) in enumerate(reversed(earlier)):
+        if place < judged:
+            for field, message in _unread(candidate, before):
+                yield Break(field, "backward", message, rule, version, backward)
+            for field, message in _unheard(candidate, before):
+                yield Break(field, "forward", message, rule, version, forward)
+        if place >= judged or not backward:
+            for field, message in _lost(candidate, before, last):
+                yield Break(field, "meaning", message, "old events stay readable", version, mode != "NONE")
+        for field, message in _meaning(candidate, before, last):
             yield Break(field, "meaning", message, "declared meaning", version, mode != "NONE")
 
 
 def same(before: Source, after: Source) -> bool:
     """Whether the fields are the same to whoever reads them."""
-    return before.avro_schema() == after.avro_schema() and not list(_meaning(after, before))
+    return before.avro_schema() == after.avro_schema() and not list(_meaning(after, before, before))
 
 
 def unreadable(reader: Source, writer: Source) -> Iterator[tuple[SourceField, SourceField | None]]:
@@ -97,15 +100,25 @@ def _unheard(candidate: Source, before: Source) -> Iterator[tuple[str, str]]:
             yield field.name, f"{field.name} becomes nullable: who reads the old schema cannot read null"
 
 
-def _meaning(candidate: Source, before: Source) -> Iterator[tuple[str, str]]:
-    """What was declared of a field and is another now, or no longer."""
+def _lost(candidate: Source, before: Source, last: Source) -> Iterator[tuple[str, str]]:
+    """Fields of a type that cannot read what they were, unless they have it already."""
     for field in candidate.fields:
-        known = before.field(field.name)
+        known, present = before.field(field.name), last.field(field.name)
+        if known is None or _reads(field, known) or (present is not None and present.type == field.type):
+            continue
+        yield field.name, f"{field.name} changes from {known.type} to {field.type}"
+
+
+def _meaning(candidate: Source, before: Source, last: Source) -> Iterator[tuple[str, str]]:
+    """What was declared of a field and is another now, or no longer, unless it is so already."""
+    for field in candidate.fields:
+        known, present = before.field(field.name), last.field(field.name)
         for name in _DECLARED if known is not None else ():
             old, new = getattr(known, name), getattr(field, name)
-            if old is not None and old != new:
-                said = "is taken back" if new is None else f"becomes {new}"
-                yield field.name, f"the {name} of {field.name} was {old} and {said}"
+            if old is None or old == new or (present not in (None, known) and getattr(present, name) == new):
+                continue
+            said = "is taken back" if new is None else f"becomes {new}"
+            yield field.name, f"the {name} of {field.name} was {old} and {said}"
 
 
 def changed(candidate: Source, before: Source) -> list[str]:
