@@ -32,6 +32,9 @@ def _policies(source: Source) -> Iterator[Fault]:
         if field.default is not None and name in (source.event_id, source.event_time, *keys):
             what = "names an event" if name == source.event_id else "tells rows and times apart"
             yield path, f"{name} {what}: it cannot have a default", "no default"
+        elif field.default is not None and field.minimise is not None:
+            message = f"{name} is minimised: old events would have the default as it stands"
+            yield path, message, "no default"
 
 
 def _breaking(source: Source, earlier: Earlier) -> Iterator[Fault]:

@@ -170,7 +170,7 @@ async def test_the_old_reader_reads_the_new_writer_and_the_new_one_the_old_and_o
     push(mesh, id, {"id": "b", "level": 2}, {"id": "c", "level": 4, "gate": "B7"})
 
     schemas = {"old": source(ONE, id).avro_schema(), "new": source([*ONE, gate], id).avro_schema()}
-    batches = [batch async for batch in read_all(mesh.settings, mesh.settings.prefix + EVENTS.of(id))]
+    batches = [batch async for batch in read_all(mesh.settings, EVENTS.of(id))]
     values = [record.value for batch in batches for record in batch if record.value]
     found: dict[str, dict[str, Any]] = {"old": {}, "new": {}}
     for value in values:

@@ -180,6 +180,9 @@ def test_a_declaration_that_does_not_go_with_the_source_is_a_problem() -> None:
     assert (problem.path, problem.rule) == ("fields.2", "applied by ingest")
     (problem,) = check([source([{**ONE[0], "default": 1}], event_id="a"), team])
     assert (problem.path, problem.rule) == ("fields.2", "no default")
+    minimised = {**ONE[0], "default": 1, "minimise": {"kind": "generalise", "step": 5}}
+    (problem,) = check([source([minimised]), team])
+    assert (problem.path, problem.rule) == ("fields.2", "no default")
 
 
 def test_every_pair_of_types_is_judged_as_avro_reads_or_stricter() -> None:

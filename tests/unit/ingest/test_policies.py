@@ -82,7 +82,7 @@ def test_a_time_that_clocks_skip_is_malformed_and_without_a_zone_every_one_witho
     assert error(judged(LOCAL, {"seen": "0001-01-01T00:00:00"})) == ("not_a_time", "seen")
 
 
-@given(st.datetimes(datetime(1990, 1, 1), datetime(2037, 1, 1)))
+@given(st.datetimes(datetime.fromisoformat("1990-01-01"), datetime.fromisoformat("2037-01-01")))
 def test_a_local_time_is_what_clocks_there_show_or_no_time_at_all(local: datetime) -> None:
     try:
         utc = in_utc(local, BERLIN)
@@ -99,7 +99,7 @@ def test_a_local_time_is_what_clocks_there_show_or_no_time_at_all(local: datetim
 
 def test_rows_of_tables_and_files_leave_the_zone_to_the_field() -> None:
     defined = source([*LOCAL, {"name": "n", "type": "int"}])
-    seen, at = datetime(2026, 7, 1, 12), datetime(2026, 11, 24, 10)
+    seen, at = datetime.fromisoformat("2026-07-01T12:00:00"), datetime.fromisoformat("2026-11-24T10:00:00")
     for found in (
         row(defined, {"id": "1", "at": at, "seen": seen, "n": 3, "other": 1}),
         texts(defined, {"id": "1", "at": str(at), "seen": str(seen), "n": "3"}),
