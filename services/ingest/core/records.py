@@ -145,7 +145,8 @@ class Validator:
         for place in self.times_at:
             if values[place] is not None and values[place].tzinfo is not UTC:
                 try:
-                    utc = in_utc(values[place], self.zones.get(place))
+                    zone = self.zones.get(place)
+                    utc = values[place].astimezone(UTC) if zone is None else in_utc(values[place], zone)
                     values = (*values[:place], utc, *values[place + 1 :])
                 except OverflowError:  # the first or last hours of the calendar, in another zone
                     return self._unfit(index, raw, place, values, _NOT_A_TIME)

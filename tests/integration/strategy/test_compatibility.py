@@ -146,6 +146,43 @@ async def test_in_every_mode_a_change_has_evidence_and_the_mode_decides(
     assert await of(registry, mesh).compatibility(f"events.{id}-value") == mode
 
 
+async def test_a_breaking_change_comes_with_mode_none_and_the_old_mode_holds_again_after_it(
+    mesh: Mesh, registry: Registry
+) -> None:
+    id, text = "broken", [{"name": "level", "type": "string"}]
+    mesh.define(definition(ONE, id, compatibility="FULL"))
+    assert apply(mesh, definition(text, id, compatibility="FULL")).status_code == 422
+    answer = plan(mesh, definition(text, id, compatibility="NONE"))
+    assert answer["problems"] == []
+    assert (
+        "let in by compatibility NONE: level changes from int to string (version 1)"
+        in answer["evidence"][0]["text"]
+    )
+    mesh.define(definition(text, id, compatibility="NONE"))
+    mesh.define(definition(text, id, compatibility="FULL"))
+    assert await of(registry, mesh).compatibility(f"events.{id}-value") == "FULL"
+    assert plan(mesh, definition(ONE, id, compatibility="FULL"))["problems"]
+    more = [*text, {"name": "more", "type": "int", "nullable": True}]
+    assert mesh.define(definition(more, id, compatibility="FULL"))["changes"][0]["version"] == 4
+
+
+async def test_a_schema_that_a_producer_registered_is_in_the_way_of_another_like_it(
+    mesh: Mesh, registry: Registry
+) -> None:
+    id, subject = "shared", "events.shared-value"
+    mesh.define(definition(ONE, id))
+    theirs = [*ONE, {"name": "more", "type": "string", "nullable": True}]
+    await of(registry, mesh).register(subject, source(theirs, id).avro_schema())
+    ours = definition([*ONE, {"name": "more", "type": "boolean", "nullable": True}], id)
+    assert {each["rule"] for each in plan(mesh, ours)["problems"]} == {"compatibility BACKWARD"}
+    refused = apply(mesh, ours)
+    assert (refused.status_code, refused.json()["code"]) == (422, "inconsistent_catalog")
+    changing = apply(mesh, {**ours, "compatibility": "FULL"})  # judged by us alone until it is applied
+    assert (changing.status_code, changing.json()["code"]) == (422, "inconsistent_catalog")
+    assert await registry.compatibility(subject) == "BACKWARD"
+    mesh.define(definition(theirs, id))
+
+
 def of(registry: Registry, mesh: Mesh) -> Registry:
     """The registry as the mesh names its subjects."""
     registry.prefix = mesh.settings.prefix
