@@ -177,9 +177,13 @@ class Registry:
             if subject.startswith(self.prefix)
         ]
 
-    async def incompatibilities(self, subject: str, schema: dict[str, Any]) -> list[str]:
-        """Why the registry would refuse the schema as the subject's next version; [] if it would take it."""
-        path = f"/compatibility/subjects/{self.prefix}{subject}/versions/latest"
+    async def incompatibilities(self, subject: str, schema: dict[str, Any], mode: str) -> list[str]:
+        """Why the registry would refuse the schema as the subject's next version; [] if it would take it.
+
+        `mode`: the subject's. Apicurio judges against the versions that the path names, whatever the mode says.
+        """
+        versions = "versions" if mode.endswith("_TRANSITIVE") else "versions/latest"
+        path = f"/compatibility/subjects/{self.prefix}{subject}/{versions}"
         body = {"schema": json.dumps(schema), "schemaType": "AVRO"}
         try:
             answer = (

@@ -151,7 +151,7 @@ class Validator:
                 except OverflowError:  # the first or last hours of the calendar, in another zone
                     return self._unfit(index, raw, place, values, _NOT_A_TIME)
                 except ValueError as error:
-                    fault = (f"is a time that clocks skip there: {error}", f"{error}", "not_a_time")
+                    fault = (f"is not {error}", str(error), "not_a_time")
                     return self._unfit(index, raw, place, values, fault)
         for place in self.doubles_at:
             if values[place] is not None and not isfinite(values[place]):

@@ -14,5 +14,5 @@ def in_utc(time: datetime, zone: ZoneInfo) -> datetime:
         return time.astimezone(UTC)
     utc = time.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if utc.astimezone(zone).replace(tzinfo=None, fold=0) != time.replace(fold=0):
-        raise ValueError(f"a local time of {zone.key}")
+        raise ValueError(f"a time that clocks in {zone.key} show")
     return utc

@@ -28,5 +28,4 @@ async def replayed(
     present = writer.source
     records = await store.newest_records(pool, present, most)
     letters = await store.newest_letters(pool, present.id, most)
-    found = await asyncio.to_thread(replay, candidate, present, records, letters)
-    return {"source": present.id, "version": writer.version, **found}
+    return await asyncio.to_thread(replay, candidate, present, records, letters)

@@ -130,10 +130,11 @@ class CatalogKeeper:
             subject = subject_of(definition)
             if old is not None and old.avro_schema() == schema:
                 continue
-            if await self.registry.compatibility(subject) == definition.compatibility:
+            mode = definition.compatibility
+            if await self.registry.compatibility(subject) == mode:
                 problems += [
                     Problem("source", definition.id, "fields", reason, _rule(definition))
-                    for reason in await self.registry.incompatibilities(subject, schema)
+                    for reason in await self.registry.incompatibilities(subject, schema, mode)
                 ]
         return problems
 

@@ -56,7 +56,7 @@ async def test_the_registry_gives_the_same_verdict_in_every_mode(registry: Regis
         for mode in MODES:
             candidate = source(versions[-1], f"history{number}", compatibility=mode)
             await registry.set_compatibility(subject, mode)
-            theirs = await registry.incompatibilities(subject, candidate.avro_schema())
+            theirs = await registry.incompatibilities(subject, candidate.avro_schema(), mode)
             ours = [
                 each
                 for each in breaks(candidate, earlier)
@@ -132,9 +132,8 @@ async def test_in_every_mode_a_change_has_evidence_and_the_mode_decides(
         assert problem["rule"] == f"compatibility {mode}"
         assert "against version 1" in problem["message"]
         assert apply(mesh, refused).status_code == 422
-        theirs = await of(registry, mesh).incompatibilities(
-            f"events.{id}-value", source(refusing, id).avro_schema()
-        )
+        schema, subject = source(refusing, id).avro_schema(), f"events.{id}-value"
+        theirs = await of(registry, mesh).incompatibilities(subject, schema, mode)
         assert theirs, "the registry holds those to it who produce straight to the topic"
 
     wanted = definition(letting, id, compatibility=mode)
