@@ -7,10 +7,10 @@ from typing import Any
 def told(contract: Mapping[str, Any], replay: Mapping[str, Any] | None, why_not: str = "") -> str:
     """A few sentences; `why_not`: why there is no replay."""
     source, breaks = contract["source"], contract["breaks"]
-    by_rule = [
-        _sentence(refused, [each for each in breaks if each["refused"] == refused])
-        for refused in (True, False)
-    ]
+    refused = [each for each in breaks if each["refused"]]
+    known = {each["message"] for each in refused}
+    let_in = [each for each in breaks if each["message"] not in known]
+    by_rule = [_sentence("refused by", refused), _sentence("let in by", let_in)]
     sentences = [each for each in by_rule if each] or ["breaks no rule"]
     if replay is None:
         sentences.append(f"not replayed: {why_not}")
@@ -33,12 +33,12 @@ def share(part: int, whole: int) -> str:
     return f"{percent:.1f}".removesuffix(".0") + " %"
 
 
-def _sentence(refused: bool, breaks: Sequence[Mapping[str, Any]]) -> str:
+def _sentence(how: str, breaks: Sequence[Mapping[str, Any]]) -> str:
     if not breaks:
         return ""
     texts = dict.fromkeys(f"{each['message']} (version {each['version']})" for each in breaks)
     rules = ", ".join(dict.fromkeys(each["rule"] for each in breaks))
-    return f"{'refused by' if refused else 'let in by'} {rules}: {', '.join(texts)}"
+    return f"{how} {rules}: {', '.join(texts)}"
 
 
 def _replayed(source: str, replay: Mapping[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ def contract(*breaks: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_break_is_told_with_its_rule_version_share_and_readers() -> None:
-    assert told(contract(BREAK), REPLAY) == (
+    assert told(contract(BREAK, {**BREAK, "direction": "forward", "refused": False}), REPLAY) == (
         "refused by compatibility FULL: delay changes from int to string (version 3);"
         " breaks 0.3 % of the last 1,000 records of departures (field delay: Expected `str`, got `int`);"
         " 12 of the last 40 dead letters would pass;"
