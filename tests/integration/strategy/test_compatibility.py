@@ -225,7 +225,7 @@ async def test_the_old_reader_reads_the_new_writer_and_the_new_one_the_old_and_o
     )
     assert declared.status_code == 200, declared.text
     values = (
-        "SELECT kpi, series->>'gate', value FROM read.latest WHERE kpi LIKE 'evolved_%' AND status = 'final'"
+        "SELECT kpi, series->>'gate', value FROM read.latest WHERE kpi LIKE 'evolved%%' AND status = 'final'"
     )
     expected = {("evolved_levels", None, 7.0), ("evolved_gates", "none", 3.0), ("evolved_gates", "B7", 4.0)}
     assert until(lambda: set(mesh.query(values)) == expected, seconds=100), mesh.query(values)
