@@ -36,8 +36,10 @@ class Break:
 def breaks(candidate: Source, earlier: Earlier) -> Iterator[Break]:
     """Everything that the candidate breaks, also what its mode lets in. The newest earlier version comes first.
 
-    A version whose fields are the candidate's breaks nothing: where only the mode changes, nobody is asked.
+    A version whose fields are the candidate's breaks nothing: where only the mode changes, nobody is asked. One from
+    when the source was no reference as it is now, or the other way, has its events on another topic.
     """
+    earlier = [each for each in earlier if each[1].reference == candidate.reference]
     if not earlier or same(earlier[-1][1], candidate):
         return
     mode, last = candidate.compatibility, earlier[-1][1]

@@ -147,6 +147,11 @@ def test_where_only_the_mode_changes_nobody_is_asked() -> None:
         assert refused(mode, ONE, NEW, NEW) == set()
 
 
+def test_what_lies_on_another_topic_is_nobody_s_past() -> None:
+    table = source(ONE, reference=True)
+    assert not list(breaks(source([{"name": "a", "type": "string"}]), [(1, table)]))
+
+
 def test_a_problem_names_field_rule_and_version() -> None:
     team = Team(id="fleet", title="Fleet", department="operations")
     history = {"evolving": [(1, source(ONE)), (2, source(NULLABLE))]}
