@@ -101,9 +101,13 @@ def wired(schema: Schema) -> list[Schema]:
 
 
 def container(schema: Schema) -> bytes:
-    """The head of an object container of records of this schema."""
+    """The head of an object container of records of this schema.
+
+    Without the defaults of fields, which nobody needs to read what was written, and at which polars stumbles.
+    """
+    fields = [{name: part for name, part in field.items() if name != "default"} for field in schema["fields"]]
     head = io.BytesIO()
-    fastavro.writer(head, fastavro.parse_schema(schema), [], sync_marker=_SYNC)
+    fastavro.writer(head, fastavro.parse_schema({**schema, "fields": fields}), [], sync_marker=_SYNC)
     return head.getvalue()
 
 

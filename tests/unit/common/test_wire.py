@@ -94,6 +94,16 @@ def test_a_schema_fits_a_source_whose_types_its_own_can_be_read_as(kind: str, ty
     assert (error is None) == fits
 
 
+@pytest.mark.parametrize(
+    "declared", [{"default": 3}, {"unit": "km"}, {"default": 3, "unit": "km", "doc": "far"}]
+)
+def test_a_schema_that_declares_more_of_a_field_is_read_like_another(declared: dict[str, Any]) -> None:
+    codec = Codec({"type": "record", "name": "r", "fields": [{"name": "n", "type": "long", **declared}]})
+    frame, bad = decode([codec.encode(5, {"n": 7})], {5: codec})
+    assert (frame["n"].to_list(), bad) == ([7], [])
+    assert codec.unfit({"n": "long"}) is None
+
+
 def test_events_from_before_a_field_have_its_default() -> None:
     types, defaults = {"gate": "string", "seats": "long"}, {"gate": "none", "seats": 3}
     frame, _ = decode([value("a"), value("b", schema=2, gate="B7")], CODECS)
