@@ -45,7 +45,9 @@ async def test_the_registry_gives_the_same_verdict_in_every_mode(registry: Regis
     for number in range(HISTORIES):
         subject, versions = f"history{number}-value", [[some_field(random, name) for name in ("a", "b")]]
         while len(versions) < 4:
-            versions.append(changed(random, versions[-1]))
+            after = changed(random, versions[-1])
+            if after not in versions:  # a schema that is known already is no version of its own
+                versions.append(after)
         for place, fields in enumerate(versions[:-1]):
             await registry.register(subject, source(fields, f"history{number}").avro_schema())
             if place == 0:
