@@ -4,7 +4,7 @@ import getpass
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,10 +55,10 @@ def read(folder: Path) -> Workspace:
     return workspace
 
 
-def refuse(workspace: Workspace, as_json: bool) -> typer.Exit:
+def refuse(workspace: Workspace, as_json: bool, evidence: Sequence[dict[str, Any]] = ()) -> typer.Exit:
     lines = findings_text(workspace.findings, Path.cwd())
     if as_json:
-        print(json.dumps({"problems": lines, "changes": []}))
+        print(json.dumps({"problems": lines, "changes": [], "evidence": list(evidence)}))
         return typer.Exit(1)
     for line in lines:
         print(line, file=sys.stderr)
@@ -71,13 +71,16 @@ def body(workspace: Workspace, prune: bool) -> dict[str, Any]:
 
 
 def show(answer: dict[str, Any], workspace: Workspace, as_json: bool) -> None:
-    """The changes; exits 1 with file and line of every problem that the server found."""
+    """The changes and what they break; exits 1 with file and line of every problem that the server found."""
+    evidence = answer.get("evidence", ())
+    for each in () if as_json else evidence:
+        out.print(f"contract of {each['source']}: {each['text']}", markup=False)
     for each in answer.get("problems", ()):
         workspace.findings.append(
             workspace.finding(each["kind"], each["id"], each["path"], each["message"], each["rule"])
         )
     if workspace.findings:
-        raise refuse(workspace, as_json)
+        raise refuse(workspace, as_json, evidence)
     if as_json:
         print(json.dumps(answer))
         return

@@ -17,6 +17,7 @@ from libs.common.wire import (
     Codec,
     decode,
     decode_json,
+    defaulted,
     has_nul,
     ndjson,
     placed,
@@ -66,7 +67,7 @@ class Codecs:
         frame, bad = decode(values, {id: codec for id, codec in codecs.items() if id not in unfit})
         if unfit:
             bad = [(index, _why(values[index], unfit) or error) for index, error in bad]
-        return without_nul(frame, bad)
+        return without_nul(defaulted(frame, source.field_types, source.defaults), bad)
 
     async def columns(self, source: Source, records: Sequence[Record]) -> pl.DataFrame | None:
         """The events of records as a batch of the log gives them, with `OFFSET` and `TIMESTAMP`, `INDEX` and `SCHEMA_ID`.
@@ -89,7 +90,10 @@ class Codecs:
             if id not in self.layouts:
                 self.layouts[id] = Layout(codec.schema)
             frame = self.layouts[id].frame(records)
-            return None if frame is None or has_nul(frame) else placed(without_prefix(frame, id), id)
+            if frame is None or has_nul(frame):
+                return None
+            frame = defaulted(without_prefix(frame, id), source.field_types, source.defaults)
+            return placed(frame, id)
         except (BadMessage, KeyError, ValueError):
             return None
 
@@ -173,9 +177,13 @@ class Registry:
             if subject.startswith(self.prefix)
         ]
 
-    async def incompatibilities(self, subject: str, schema: dict[str, Any]) -> list[str]:
-        """Why the registry would refuse the schema as the subject's next version; [] if it would take it."""
-        path = f"/compatibility/subjects/{self.prefix}{subject}/versions/latest"
+    async def incompatibilities(self, subject: str, schema: dict[str, Any], mode: str) -> list[str]:
+        """Why the registry would refuse the schema as the subject's next version; [] if it would take it.
+
+        `mode`: the subject's. Apicurio judges against the versions that the path names, whatever the mode says.
+        """
+        versions = "versions" if mode.endswith("_TRANSITIVE") else "versions/latest"
+        path = f"/compatibility/subjects/{self.prefix}{subject}/{versions}"
         body = {"schema": json.dumps(schema), "schemaType": "AVRO"}
         try:
             answer = (
@@ -189,5 +197,32 @@ class Registry:
             return []
         return answer.get("messages") or ["the registry gave no reason"]
 
+    async def compatibility(self, subject: str) -> str | None:
+        """The mode that the subject has of its own; None if it has none, or is not known."""
+        try:
+            answer = await self.http.get(f"/config/{self.prefix}{subject}")
+        except Problem as problem:
+            if problem.status == 404:
+                return None
+            raise
+        return str(answer.json()["compatibilityLevel"])
+
     async def set_compatibility(self, subject: str, mode: str) -> None:
         await self.http.put(f"/config/{self.prefix}{subject}", json={"compatibility": mode}, headers=_CONTENT)
+
+    async def adopt(self, subject: str, schema: dict[str, Any], mode: str) -> int:
+        """Register a schema under a mode, which holds from then on for whoever registers one; its id. A mode that is
+        another than before is set first: the schema is judged by it. Raises Incompatible; the mode is then as before.
+        """
+        before = await self.compatibility(subject)
+        if before not in (None, mode):
+            await self.set_compatibility(subject, mode)
+        try:
+            id = await self.register(subject, schema)
+        except Incompatible:
+            if before not in (None, mode):
+                await self.set_compatibility(subject, str(before))
+            raise
+        if before is None and await self.compatibility(subject) != mode:  # without a schema it had none
+            await self.set_compatibility(subject, mode)
+        return id

@@ -102,9 +102,13 @@ def wired(schema: Schema) -> list[Schema]:
 
 
 def container(schema: Schema) -> bytes:
-    """The head of an object container of records of this schema."""
+    """The head of an object container of records of this schema.
+
+    Without the defaults of fields, which nobody needs to read what was written, and at which polars stumbles.
+    """
+    fields = [{name: part for name, part in field.items() if name != "default"} for field in schema["fields"]]
     head = io.BytesIO()
-    fastavro.writer(head, fastavro.parse_schema(schema), [], sync_marker=_SYNC)
+    fastavro.writer(head, fastavro.parse_schema({**schema, "fields": fields}), [], sync_marker=_SYNC)
     return head.getvalue()
 
 
@@ -272,6 +276,18 @@ def ndjson(lines: Sequence[bytes | None], types: Mapping[str, str]) -> pl.DataFr
         )
     except (pl.exceptions.PolarsError, msgspec.MsgspecError, UnicodeDecodeError, TypeError):
         return None
+
+
+def defaulted(frame: pl.DataFrame, types: Mapping[str, str], defaults: Mapping[str, Any]) -> pl.DataFrame:
+    """With the defaults of fields (`Source.defaults`) in events that lack them: those written before the fields were."""
+    filled: list[pl.Expr | pl.Series] = []
+    for name, value in defaults.items():
+        default = pl.lit(value, dtype=DTYPES[types[name]])
+        if name not in frame.columns:
+            filled.append(default.alias(name))
+        elif frame[name].has_nulls():
+            filled.append(pl.col(name).fill_null(default))
+    return frame.with_columns(filled) if filled else frame
 
 
 def _group(

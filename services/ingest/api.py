@@ -26,6 +26,7 @@ from services.ingest.handlers.batch import Submission
 from services.ingest.handlers.parking import Order as ParkingOrder
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import Redrives
+from services.ingest.handlers.replays import replayed
 from services.ingest.handlers.schemas import Schemas
 from services.ingest.handlers.tries import attempt
 from services.ingest.handlers.writers import Writer, Writers
@@ -105,6 +106,13 @@ class Try(BaseModel):
     limit: int = Field(default=100, ge=1, le=1_000)
 
 
+class Candidate(BaseModel):
+    """A definition that a source might have."""
+
+    model_config = ConfigDict(extra="forbid")
+    definition: dict[str, Any]
+
+
 def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
@@ -168,6 +176,12 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
         secret = writers.settings.receipt_secret.get_secret_value().encode()
         why = receipts.fault(secret, receipt.model_dump(mode="json", exclude_unset=True))
         return {"valid": why is None, "reason": why, "id": receipt.id, "source": receipt.source}
+
+    @router.post("/sources/{source}/replay")
+    async def replay(source: str, candidate: Candidate) -> dict[str, Any]:
+        """How a candidate definition would treat the source's last records and its dead letters. Nothing is kept."""
+        most = writers.settings.replay_records
+        return await replayed(pool, writers.get(source), candidate.definition, most)
 
     @router.post("/pulls/try")
     async def try_pull(order: Try) -> dict[str, Any]:

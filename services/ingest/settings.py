@@ -44,6 +44,8 @@ class Settings(ServiceSettings):
     """What they may take; the same."""
     reference_keys: int = 1_000_000
     """Keys of a reference that are remembered for those who wait; of one with more, every key counts as known."""
+    replay_records: int = Field(default=1_000, ge=1, le=100_000)
+    """The last records, and dead letters, of a source that a candidate definition is held against."""
     secrets: dict[str, SecretStr] = Field(default_factory=_secrets)
     """`SEXTANT_SECRET_<NAME>`, by name."""
     receipt_secret: SecretStr = Field(min_length=16)

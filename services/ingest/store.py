@@ -1,4 +1,4 @@
-"""The SQL of ingest: pull cursors, orders of re-drive, and what was driven again."""
+"""The SQL of ingest: pull cursors, orders of re-drive, what was driven again, and what is stored of a source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,10 @@ from typing import Any
 
 import asyncpg
 
+from libs.common.catalog import Source
+from libs.common.migrate import READER
 from services.ingest.core.redrives import Letter, Order, State, Verdict
+from services.ingest.core.replay import Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,37 @@ async def letters(pool: asyncpg.Pool, ids: Sequence[str]) -> dict[str, Letter]:
         row["id"]: Letter(row["id"], row["payload"] or b"", row["headers"] or {}, row["topic"])
         for row in rows
     }
+
+
+async def newest_records(pool: asyncpg.Pool, source: Source, most: int) -> list[Stored]:
+    """What is stored of a source: its newest events by their time, or the rows of a reference last changed."""
+    view, newest = (
+        ("read.reference_rows", "recorded_at") if source.reference else ("read.events", "event_time")
+    )
+    query = f"SELECT schema_id, data::text FROM {view} WHERE source = $1 ORDER BY {newest} DESC LIMIT $2"
+    return [
+        Stored(row["schema_id"], row["data"].encode()) for row in await _read(pool, query, source.id, most)
+    ]
+
+
+async def newest_letters(pool: asyncpg.Pool, source: str, most: int) -> list[Letter]:
+    """The dead letters of a source that were never published, the newest first; those behind a topic are left out."""
+    rows = await _read(
+        pool,
+        "SELECT id, payload, headers, topic FROM read.dead_letters d WHERE source = $1 AND topic IS NULL"
+        " AND NOT EXISTS (SELECT FROM read.redriven WHERE dead_letter = d.id)"
+        " ORDER BY minute DESC, id LIMIT $2",
+        source,
+        most,
+    )
+    return [Letter(row["id"], row["payload"] or b"", row["headers"] or {}, row["topic"]) for row in rows]
+
+
+async def _read(pool: asyncpg.Pool, query: str, *values: Any) -> list[asyncpg.Record]:
+    """What a reader of the views may see, and no more."""
+    async with pool.acquire() as connection, connection.transaction(readonly=True):
+        await connection.execute(f'SET LOCAL ROLE "{READER}"')
+        return await connection.fetch(query, *values)
 
 
 async def redriven(pool: asyncpg.Pool, letters: Sequence[str]) -> set[str]:

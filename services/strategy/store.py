@@ -25,6 +25,15 @@ async def catalog_in_force(connection: Connection) -> list[asyncpg.Record]:
     )
 
 
+async def source_versions(connection: Connection, ids: Sequence[str]) -> list[asyncpg.Record]:
+    """Every definition that these sources ever had, the oldest first."""
+    return await connection.fetch(
+        "SELECT id, version, definition FROM strategy.catalog"
+        " WHERE kind = 'source' AND id = ANY($1) AND definition IS NOT NULL ORDER BY id, version",
+        list(ids),
+    )
+
+
 async def add_version(
     connection: Connection, kind: str, id: str, version: int, definition: Any, schema_id: int | None,
     now: datetime, by: str,

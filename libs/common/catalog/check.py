@@ -2,16 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from libs.common.catalog.catalog import Catalog
-from libs.common.catalog.check_key import check_key, check_partitions
+from libs.common.catalog.check_contract import check_contract
+from libs.common.catalog.check_key import check_key
 from libs.common.catalog.check_kpi import check_kpi
 from libs.common.catalog.check_minimise import check_minimise
 from libs.common.catalog.check_pull import check_pull
 from libs.common.catalog.check_retry import check_retry
+from libs.common.catalog.compatibility import Earlier
 from libs.common.catalog.faults import Fault, unknown
 from libs.common.catalog.models import AnyDefinition, Kpi, Objective, Playbook, Policy, Rule, Source, Team
 from libs.common.errors import DefinitionError
@@ -39,26 +41,36 @@ class Change:
     details: tuple[str, ...] = ()
 
 
-def check(definitions: Sequence[AnyDefinition], previous: Catalog | None = None) -> list[Problem]:
-    """All faults, in the order of the definitions. `previous` is what is in force, for breaking changes."""
-    wanted = Catalog.of(definitions)
+def check(
+    definitions: Sequence[AnyDefinition],
+    previous: Catalog | None = None,
+    history: Mapping[str, Earlier] | None = None,
+) -> list[Problem]:
+    """All faults, in the order of the definitions. `previous` is what is in force, for breaking changes; `history` all
+    versions of sources, by id: of one that is not in it, what is in force is all there was."""
+    wanted, previous = Catalog.of(definitions), previous or Catalog()
     problems = [
         Problem(kind, id, "id", f"{count} definitions have this id", "unique id")
         for (kind, id), count in Counter((each.kind, each.id) for each in definitions).items()
         if count > 1
     ]
     for definition in definitions:
-        for path, message, rule in _faults(definition, wanted, previous or Catalog()):
+        for path, message, rule in _faults(definition, wanted, previous, history or {}):
             problems.append(Problem(definition.kind, definition.id, path, message, rule))
     return problems
 
 
-def _faults(definition: AnyDefinition, wanted: Catalog, previous: Catalog) -> Iterator[Fault]:
+def _faults(
+    definition: AnyDefinition, wanted: Catalog, previous: Catalog, history: Mapping[str, Earlier]
+) -> Iterator[Fault]:
     if not isinstance(definition, Team) and wanted.team(definition.owner) is None:
         yield "owner", unknown("team", definition.owner, (team.id for team in wanted.teams)), "known team"
     match definition:
         case Source():
-            yield from _source(definition, previous.source(definition.id))
+            yield from _source(definition)
+            before = previous.source(definition.id)
+            known = [] if before is None else [(previous.version("source", definition.id), before)]
+            yield from check_contract(definition, before, history.get(definition.id, known))
             yield from check_retry(definition, wanted)
         case Kpi():
             yield from check_kpi(definition, wanted)
@@ -77,7 +89,7 @@ def _faults(definition: AnyDefinition, wanted: Catalog, previous: Catalog) -> It
 # --- sources ---------------------------------------------------------------------------------------------
 
 
-def _source(source: Source, before: Source | None) -> Iterator[Fault]:
+def _source(source: Source) -> Iterator[Fault]:
     types = source.field_types
     twice = [name for name, count in Counter(field.name for field in source.fields).items() if count > 1]
     for name in twice:
@@ -99,8 +111,6 @@ def _source(source: Source, before: Source | None) -> Iterator[Fault]:
     if source.pull is not None:
         yield from check_pull(source, source.pull)
     yield from check_minimise(source)
-    if before is not None:
-        yield from _breaking(source, before)
 
 
 def _reference(source: Source) -> Iterator[Fault]:
@@ -114,43 +124,6 @@ def _reference(source: Source) -> Iterator[Fault]:
         yield "event_time", message, "type"
     elif field.nullable:
         yield "event_time", f"{name} may be null: a row says from when on it is valid", "not nullable"
-
-
-_WIDER = {("int", "long"), ("int", "double"), ("long", "double")}
-
-
-def _breaking(source: Source, before: Source) -> Iterator[Fault]:
-    """Avro's schema resolution (Avro 1.12, Schema Resolution): who could no longer read whom."""
-    old, new = {each.name: each for each in before.fields}, {each.name: each for each in source.fields}
-    backward, forward = (
-        source.compatibility in ("BACKWARD", "FULL"),
-        source.compatibility in ("FORWARD", "FULL"),
-    )
-    rule = f"compatibility {source.compatibility}"
-    for place, field in enumerate(source.fields):
-        path = f"fields.{place}"
-        known = old.get(field.name)
-        if known is None:
-            if backward and not field.nullable:
-                message = f"the new field {field.name} is required: events written before do not have it"
-                yield path, message + " (make it nullable)", rule
-            continue
-        if known.type != field.type:
-            widened, narrowed = (known.type, field.type) in _WIDER, (field.type, known.type) in _WIDER
-            if (backward and not widened) or (forward and not narrowed):
-                yield path, f"{field.name} changes from {known.type} to {field.type}", rule
-        if backward and known.nullable and not field.nullable:
-            yield path, f"{field.name} is no longer nullable: events written before may lack it", rule
-        if forward and field.nullable and not known.nullable:
-            yield path, f"{field.name} becomes nullable: who reads the old schema cannot read null", rule
-    for name, field in old.items():
-        if name not in new and forward and not field.nullable:
-            yield "fields", f"the required field {name} is gone: who reads the old schema needs it", rule
-    if before.reference != source.reference:
-        yield "reference", "a source stays a stream, or a reference", "stable topic"
-    yield from check_partitions(source, before)
-    if source.reference and (before.key, before.event_time) != (source.key, source.event_time):
-        yield "key", "a reference keeps its key and event_time: its rows are kept by them", "stable topic"
 
 
 # --- rules --------------------------------------------------------------------------------------

@@ -124,6 +124,11 @@ def _expressions(kpi: Kpi, types: dict[str, str]) -> tuple[list[Fault], Used]:
     return faults, used
 
 
+def fields_read(kpi: Kpi, wanted: Catalog) -> Used:
+    """Fields of the source, enriched and derived ones that a KPI over a source reads, as far as it compiles."""
+    return _expressions(kpi, fields_of(kpi, wanted))[1]
+
+
 def _values(kpi: Kpi) -> Iterator[tuple[str, str]]:
     yield "value", kpi.value
     for name, text in kpi.measures.items():

@@ -1,15 +1,36 @@
 """Sources: streams of events and tables of reference rows."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
+from math import isfinite
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    Tag,
+    model_validator,
+)
 
 from libs.common.catalog.definition import Classification, Definition, FieldType, Named
 from libs.common.catalog.duration import Duration
 from libs.common.catalog.minimise import Minimise
 from libs.common.catalog.pulls import Pull
 from libs.common.expressions.typed import columns_of, parse
+
+Compatibility = Annotated[
+    Literal[
+        "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE", "NONE"
+    ],
+    BeforeValidator(lambda mode: mode.upper() if isinstance(mode, str) else mode),
+]
+"""The modes of the schema registry, in whatever case. `compatibility` says what they mean."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SourceField(Definition):
@@ -23,7 +44,30 @@ class SourceField(Definition):
     """What the field may be used for; None allows every purpose, () none."""
     minimise: Minimise | None = None
     """What is left of its values before anything of them is written."""
+    default: StrictBool | StrictInt | StrictFloat | StrictStr | None = None
+    """What a record that lacks the field has in it, one written before there was the field too. Times and dates are
+    text (RFC 3339). It goes with fields that are not nullable: the default of those is null."""
+    unit: Annotated[str, Field(min_length=1, max_length=50)] | None = None
+    """What its values are measured in. It can be declared later, and then no longer be changed."""
+    zone: str | None = None
+    """IANA time zone of times that come without an offset, which are refused without it. A time that clocks show twice
+    is the first one; one that they skip is malformed."""
     description: str = ""
+
+    @model_validator(mode="after")
+    def _declared(self) -> "SourceField":
+        if self.default is not None:
+            if self.nullable:
+                raise ValueError(f"{self.name} is nullable: its default is null")
+            _parsed(self.type, self.default)
+        if self.zone is not None:
+            if self.type != "timestamp":
+                raise ValueError(f"{self.name} is {self.type}: a zone is of a timestamp")
+            try:
+                ZoneInfo(self.zone)
+            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+                raise ValueError(f"there is no time zone {self.zone}") from error
+        return self
 
 
 class Watermark(Definition):
@@ -138,7 +182,13 @@ class Source(Named):
     reference: bool = False
     watermark: Watermark = Watermark()
     freshness: Freshness | None = None
-    compatibility: Literal["BACKWARD", "FORWARD", "FULL", "NONE"] = "BACKWARD"
+    compatibility: Compatibility = "BACKWARD"
+    """Which changes of its fields are let in, by `sextant plan` and by the registry to whoever produces to the topic:
+    BACKWARD: the new schema reads what was written by the last one. FORWARD: who has the last one reads what is
+    written by the new one. FULL: both. _TRANSITIVE: not only the last one but every earlier one. NONE: any."""
+    unknown_fields: Literal["refuse", "drop"] = "refuse"
+    """Of records that are pushed or pulled: fields that are not defined here make a record malformed, or are left
+    out."""
     on_malformed: Literal["refuse", "dead_letter"] = "refuse"
     """Refuse a malformed record to its sender, or accept it as a dead letter."""
     dedup: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=7))] = timedelta(days=7)
@@ -181,6 +231,15 @@ class Source(Named):
         return self.key_fields
 
     @property
+    def defaults(self) -> dict[str, Any]:
+        """Name → what the field is where it lacks: number, text, bool, time in UTC or date."""
+        return {
+            field.name: _parsed(field.type, field.default)
+            for field in self.fields
+            if field.default is not None
+        }
+
+    @property
     def versioned(self) -> bool:
         """Whether it is a reference that keeps, of each key, the rows of all times."""
         return self.reference and self.event_time is not None
@@ -211,6 +270,48 @@ _AVRO: dict[str, Any] = {
 
 def _avro_field(field: SourceField) -> dict[str, Any]:
     kind = _AVRO.get(field.type, field.type)
+    declared = {} if field.unit is None else {"unit": field.unit}
     if field.nullable:
-        return {"name": field.name, "type": ["null", kind], "default": None}
-    return {"name": field.name, "type": kind}
+        return {"name": field.name, "type": ["null", kind], "default": None, **declared}
+    if field.default is None:
+        return {"name": field.name, "type": kind, **declared}
+    default = _parsed(field.type, field.default)
+    if isinstance(default, datetime):
+        default = (default - _EPOCH) // timedelta(milliseconds=1)
+    elif isinstance(default, date):
+        default = (default - _EPOCH.date()).days
+    return {"name": field.name, "type": kind, "default": default, **declared}
+
+
+_RANGES = {"int": 2**31, "long": 2**63}
+
+
+def _parsed(kind: FieldType, default: Any) -> Any:
+    """A default as a value of its field; ValueError if it is none."""
+    fault = ValueError(f"the default {default!r} is no {kind}")
+    match kind, default:
+        case "boolean", bool():
+            return default
+        case "string", str() if "\0" not in default:
+            return default
+        case (("int" | "long"), int()) if not isinstance(default, bool):
+            if -_RANGES[kind] <= default < _RANGES[kind]:
+                return default
+        case "double", int() | float() if not isinstance(default, bool):
+            if isfinite(default):
+                return float(default)
+        case "date", str():
+            try:
+                return date.fromisoformat(default)
+            except ValueError:
+                raise fault from None
+        case "timestamp", str():
+            try:
+                time = datetime.fromisoformat(default)
+                if time.tzinfo is not None:
+                    return time.astimezone(UTC)
+            except (ValueError, OverflowError):
+                raise fault from None
+        case _:
+            pass
+    raise fault

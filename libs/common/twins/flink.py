@@ -13,7 +13,7 @@ ours where they overlap: its gap is one millisecond shorter.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 
 from libs.common.catalog import Catalog, Kpi, Rule, Source
 from libs.common.catalog.engines import refusals, tumbling_of
@@ -103,7 +103,12 @@ class _Script:
     def _field(self, source: Source, name: str) -> str:
         if source.format == "json" and source.field_types[name] == "timestamp":
             return f"sx_moment({_NAME(name)}) AS {_NAME(name)}"
-        return _NAME(name)
+        default = source.defaults.get(name)
+        return (
+            _NAME(name)
+            if default is None
+            else f"COALESCE({_NAME(name)}, {_constant(default)}) AS {_NAME(name)}"
+        )
 
     def _quality(self, source: Source) -> list[str]:
         """1 or 0 of each event: all rules judged, one of them broken; and the worst of the broken ones."""
@@ -265,6 +270,23 @@ def _series_key(by: Sequence[str]) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _constant(value: object) -> str:
+    """A field's default, as `Source.defaults` has it."""
+    match value:
+        case datetime():
+            return f"TIMESTAMP '{value.replace(tzinfo=None).isoformat(' ', 'milliseconds')}'"
+        case date():
+            return f"DATE '{value}'"
+        case str():
+            return _literal(value)
+        case bool():
+            return str(value).upper()
+        case float():
+            return f"CAST({value!r} AS DOUBLE)"
+        case _:
+            return str(value)
 
 
 def _ms(duration: timedelta) -> int:

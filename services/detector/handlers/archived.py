@@ -19,7 +19,7 @@ from libs.common.expressions import OFFSET, PARTITION
 from libs.common.kafka import read_between
 from libs.common.migrate import READER
 from libs.common.settings import ServiceSettings
-from libs.common.wire import INDEX, SCHEMA_ID, decode_json
+from libs.common.wire import INDEX, SCHEMA_ID, decode_json, defaulted
 from services.detector.handlers.reading import timed
 
 AT_ONCE = 50_000
@@ -143,6 +143,7 @@ def events_of(source: Source, lines: bytes) -> pl.DataFrame:
     schema = {**_PLACE, "data": pl.String}
     rows = pl.read_csv(io.BytesIO(lines), has_header=False, schema=schema)
     frame, _ = decode_json(rows["data"].cast(pl.Binary).to_list(), source.field_types)
+    frame = defaulted(frame, source.field_types, source.defaults)
     places = rows.drop("data")[frame[INDEX].to_list()] if frame.height < rows.height else rows.drop("data")
     usable, _ = timed(source, pl.concat([frame.drop(SCHEMA_ID), places], how="horizontal"))
     return usable

@@ -10,8 +10,9 @@ from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.commands import call, written
 from services.gateway.api.conditional import conditional
 from services.gateway.api.models.catalog import CatalogBody, CatalogItem, CatalogList, CatalogPlan
-from services.gateway.api.problems import RESPONSES, not_found
+from services.gateway.api.problems import RESPONSES, Refused, not_found
 from services.gateway.api.sources import IdempotencyKey
+from services.gateway.core.contracts import told
 from services.gateway.store import catalog as rows
 
 router = APIRouter(prefix="/v1/catalog", tags=["catalog"], responses=RESPONSES)
@@ -67,7 +68,8 @@ async def catalog_history(kind: str, id: str, asker: SignedIn) -> CatalogList:
 
 @router.post("/plan", response_model=CatalogPlan)
 async def plan(body: CatalogBody, request: Request, asker: SignedIn, key: IdempotencyKey = None) -> Response:
-    """What a workspace would change, and what is inconsistent in it (permission: configure)."""
+    """What a workspace would change, what is inconsistent in it, and what changed sources break: by rule, and by replay
+    of their last records and dead letters (permission: configure)."""
     return await _judge("plan", body, request, asker, key)
 
 
@@ -80,9 +82,25 @@ async def apply(body: CatalogBody, request: Request, asker: SignedIn, key: Idemp
 async def _judge(verb: str, body: CatalogBody, request: Request, asker: Asker, key: str | None) -> Response:
     async def run() -> dict[str, Any]:
         answer = await call(asker, "strategy", "POST", f"/v1/catalog/{verb}", body.model_dump())
+        contracts = answer.pop("contracts")
+        if verb == "plan":
+            named = {each.get("id"): each for each in body.definitions if each.get("kind") == "source"}
+            answer["evidence"] = [await _evidence(asker, each, named[each["source"]]) for each in contracts]
         return CatalogPlan.model_validate(answer).model_dump(mode="json")
 
     return await written(
         asker, request, key, ("configure",), action=f"{verb} catalog", resource="catalog", run=run,
         details={"definitions": len(body.definitions), "remove_missing": body.remove_missing},
     )  # fmt: skip
+
+
+async def _evidence(asker: Asker, contract: dict[str, Any], definition: dict[str, Any]) -> dict[str, Any]:
+    """What strategy says of a candidate by rule, beside what ingest makes of real records with it. Where ingest cannot
+    say, the plan stands without."""
+    replay, why_not = None, ""
+    try:
+        path = f"/v1/sources/{contract['source']}/replay"
+        replay = await call(asker, "ingest", "POST", path, {"definition": definition})
+    except Refused as error:
+        why_not = error.detail or error.code
+    return {**contract, "replay": replay, "text": told(contract, replay, why_not)}

@@ -134,9 +134,14 @@ def _late(made: Made, row: Row, read: Sequence[Row] | None, one: Row) -> int:
 
 
 def _asked(made: Made, row: Row) -> rows.Asked:
-    """Events of the window; text dimensions are compared by the database, the rest when they are read."""
-    types = made.source.field_types
-    texts = {name: value for name, value in row["series"].items() if types.get(name) == "string"}
+    """Events of the window; text dimensions are compared by the database, the rest when they are read, and those that
+    have a default, which old events lack."""
+    types, defaults = made.source.field_types, made.source.defaults
+    texts = {
+        name: value
+        for name, value in row["series"].items()
+        if types.get(name) == "string" and name not in defaults
+    }
     return rows.Asked(made.source.id, row["window_start"], row["window_end"], texts)
 
 
@@ -146,7 +151,8 @@ def _place(event: Row) -> tuple[int, int]:
 
 def _taken(made: Made, row: Row, read: Sequence[Row]) -> list[Row]:
     """Those that the definition takes for the series."""
-    frame = frame_of([event["data"] for event in read], made.source.field_types, made.derived)
+    documents = [event["data"] for event in read]
+    frame = frame_of(documents, made.source.field_types, made.derived, made.source.defaults)
     series = {name: value for name, value in row["series"].items() if name in made.types}
     marks = taken(frame, made.where, series)
     return [event for event, mark in zip(read, marks, strict=True) if mark]

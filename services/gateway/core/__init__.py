@@ -5,5 +5,6 @@
 - `sealing`   opaque tokens: pages (encrypted) and cursors (signed)
 - `delivery`  one subscription: filtering, sequence numbers, conflation
 - `evidence`  what a decision's maker saw, as canonical JSON with its hash
+- `contracts` what a changed source breaks, in words
 - `provenance` the events of a window
 """

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from libs.common.expressions import FieldTypes, Predicate
-from libs.common.wire import DTYPES
+from libs.common.wire import DTYPES, defaulted
 
 Place = tuple[int, int]
 """Partition and offset."""
@@ -36,10 +36,15 @@ Derived = Sequence[tuple[str, pl.Expr]]
 """Fields that a definition derives from others, in order: each may look at those before."""
 
 
-def frame_of(documents: Sequence[str], types: FieldTypes, derived: Derived = ()) -> pl.DataFrame:
+def frame_of(
+    documents: Sequence[str],
+    types: FieldTypes,
+    derived: Derived = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> pl.DataFrame:
     """Events as the archive keeps them (JSON objects) as the detector read them: a column per field, typed.
 
-    A field that an event lacks is null; one that the source does not define is left out.
+    A field that an event lacks has its default, else it is null; one that the source does not define is left out.
     """
     schema = {name: pl.String if kind in _TEXTS else DTYPES[kind] for name, kind in types.items()}
     frame = (
@@ -54,7 +59,7 @@ def frame_of(documents: Sequence[str], types: FieldTypes, derived: Derived = ())
         for name, kind in types.items()
         if kind in _TEXTS
     ]
-    frame = frame.with_columns(times)
+    frame = defaulted(frame.with_columns(times), types, defaults or {})
     for name, expression in derived:
         frame = frame.with_columns(expression.alias(name))
     return frame

@@ -10,12 +10,14 @@ from datetime import UTC, date, datetime
 from itertools import count
 from math import isfinite
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec.structs import astuple
 
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage
+from services.ingest.core.zones import in_utc
 
 _INT32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -60,18 +62,27 @@ class Bad(msgspec.Struct, frozen=True):
     """Of its dead letter: what of it is kept."""
 
 
+def declared(source: Source) -> type[msgspec.Struct]:
+    """A source's fields as a Struct, its policies compiled into it: defaults, times without an offset, unknown fields."""
+    defaults, fields = source.defaults, list[Any]()
+    for field in source.fields:
+        kind = _TYPES[field.type] if field.zone is None else datetime
+        if field.nullable:
+            fields.append((field.name, kind | None, None))
+        elif field.name in defaults:
+            fields.append((field.name, kind, defaults[field.name]))
+        else:
+            fields.append((field.name, kind))
+    refuse = source.unknown_fields == "refuse"
+    return msgspec.defstruct("Record", fields, forbid_unknown_fields=refuse, kw_only=True)
+
+
 class Validator:
     """The rules of one source."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        fields: list[Any] = [
-            (field.name, _TYPES[field.type] | None, None)
-            if field.nullable
-            else (field.name, _TYPES[field.type])
-            for field in source.fields
-        ]
-        self.struct = msgspec.defstruct("Record", fields, forbid_unknown_fields=True, kw_only=True)
+        self.struct = declared(source)
         self.structs: Any = list.__class_getitem__(self.struct)
         self.one = msgspec.json.Decoder(self.struct, strict=True)
         names = [field.name for field in source.fields]
@@ -84,6 +95,9 @@ class Validator:
         self.key = self._key if source.keyed_by == "fields" else _no_key
         self.id_at = None if source.event_id is None else names.index(source.event_id)
         self.time_at = None if source.event_time is None else names.index(source.event_time)
+        self.zones = {
+            place: ZoneInfo(field.zone) for place, field in enumerate(source.fields) if field.zone is not None
+        }
 
     def lines(self, body: bytes) -> list[Good | Bad]:
         """NDJSON; empty lines are no records."""
@@ -162,13 +176,18 @@ class Validator:
         return list(map(Good, count(), rows, map(self.key, rows), ids, times, raws))
 
     def _accept(self, index: int, record: Any, raw: bytes, traceparent: str | None = None) -> Good | Bad:
-        values = astuple(record)
+        values: tuple[Any, ...] = astuple(record)
         for place in self.times_at:
             if values[place] is not None and values[place].tzinfo is not UTC:
                 try:
-                    values = (*values[:place], values[place].astimezone(UTC), *values[place + 1 :])
+                    zone = self.zones.get(place)
+                    utc = values[place].astimezone(UTC) if zone is None else in_utc(values[place], zone)
+                    values = (*values[:place], utc, *values[place + 1 :])
                 except OverflowError:  # the first or last hours of the calendar, in another zone
                     return self._unfit(index, raw, place, values, _NOT_A_TIME)
+                except ValueError as error:
+                    fault = (f"is not {error}", str(error), "not_a_time")
+                    return self._unfit(index, raw, place, values, fault)
         for place in self.doubles_at:
             if values[place] is not None and not isfinite(values[place]):
                 return self._unfit(index, raw, place, values, _NOT_A_NUMBER)

@@ -15,14 +15,14 @@ _ENCODER = msgspec.json.Encoder(enc_hook=str, decimal_format="number")
 
 
 def row(source: Source, values: Mapping[str, Any]) -> bytes:
-    """The source's fields of a row, with times in UTC where they name no zone. Other columns are left out; of a source
-    that has no fields yet, none."""
-    names = [field.name for field in source.fields] or list(values)
-    return _ENCODER.encode({name: _plain(values[name]) for name in names if name in values})
+    """The source's fields of a row; times that name no zone are in that of their field, or UTC. Other columns are left
+    out; of a source that has no fields yet, none."""
+    zones = {field.name: field.zone for field in source.fields} or dict.fromkeys(values)
+    return _ENCODER.encode({name: _plain(values[name], zones[name]) for name in zones if name in values})
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime) and value.tzinfo is None:
+def _plain(value: Any, zone: str | None = None) -> Any:
+    if isinstance(value, datetime) and value.tzinfo is None and zone is None:
         return value.replace(tzinfo=UTC)
     if isinstance(value, Decimal):
         if not value.is_finite():
@@ -42,14 +42,14 @@ def texts(source: Source, values: Mapping[str, str]) -> bytes:
         {
             field.name: None
             if values[field.name] == "" and field.nullable
-            else _read(field.type, values[field.name])
+            else _read(field.type, values[field.name], field.zone)
             for field in source.fields
             if field.name in values
         }
     )
 
 
-def _read(kind: str, text: str) -> Any:
+def _read(kind: str, text: str, zone: str | None) -> Any:
     try:
         match kind:
             case "int" | "long" if "_" not in text:
@@ -60,7 +60,7 @@ def _read(kind: str, text: str) -> Any:
                 known = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
                 return known.get(text.strip().lower(), text)
             case "timestamp":
-                return _plain(datetime.fromisoformat(text.strip()))
+                return _plain(datetime.fromisoformat(text.strip()), zone)
             case _:
                 return text
     except ValueError:

@@ -27,7 +27,7 @@ from libs.common.errors import DefinitionError
 from libs.common.stream.stored import Connection
 from libs.common.topics import EVENTS
 from libs.common.twins import batch
-from libs.common.wire import DTYPES, INDEX, decode_json
+from libs.common.wire import DTYPES, INDEX, decode_json, defaulted
 from services.quality import store
 from services.quality.core.parity import Difference, Figures, Key, differences, incomparable, reach
 from services.quality.handlers.incidents import observe
@@ -136,7 +136,7 @@ class Parity:
             return None
         frame, _ = decode_json([row["data"].encode() for row in rows], source.field_types)
         places = frame[INDEX]
-        return frame.drop(INDEX).with_columns(
+        return defaulted(frame.drop(INDEX), source.field_types, source.defaults).with_columns(
             pl.Series("t", [milliseconds(row["event_time"]) for row in rows], dtype=pl.Int64).gather(places),
             pl.Series("__partition", [row["partition"] for row in rows], dtype=pl.Int64).gather(places),
             pl.Series("__offset", [row["offset"] for row in rows], dtype=pl.Int64).gather(places),

@@ -69,7 +69,7 @@ def test_a_definition_that_is_none_is_a_problem_with_its_path(mesh: Mesh) -> Non
     [
         (
             "sources/departures.yaml", "name: distance, type: int", "name: distance, type: string",
-            r"departures\.yaml:28: distance changes from int to string \(compatibility BACKWARD\)",
+            r"departures\.yaml:28: distance changes from int to string, against version \d+ \(compatibility BACKWARD\)",
         ),
         (
             "kpis/departure_delay.yaml", "avg(dep_delay)", "avg(dep_dealy)",

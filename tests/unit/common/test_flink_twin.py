@@ -99,3 +99,22 @@ def test_a_change_of_the_source_changes_the_statements_and_so_the_job() -> None:
 
 def test_a_length_of_time_is_written_to_the_millisecond() -> None:
     assert interval(90_061_001) == "INTERVAL '1 01:01:01.001' DAY(3) TO SECOND(3)"
+
+
+def test_a_default_stands_in_where_an_old_event_lacks_the_field() -> None:
+    flights = sample.source("flights", "avro")
+    defaults = {"delay": 0, "status": "it's", "day": "2000-01-01", "ok": True, "gust": 1.5}
+    fields = [
+        field.model_copy(update={"nullable": False, "default": defaults[field.name]})
+        if field.name in defaults
+        else field
+        for field in flights.fields
+    ]
+    changed = Catalog.of(
+        [*sample.catalog().definitions.values(), flights.model_copy(update={"fields": tuple(fields)})]
+    )
+    kpi = sample.kpi("one", source="flights", value="count(*)", window=HOUR)
+    text = "\n".join(flink.script([(kpi, 1)], changed, PLACE, "job"))
+    for part in ("(`delay`, 0)", "(`status`, 'it''s')", "(`day`, DATE '2000-01-01')", "(`ok`, TRUE)"):
+        assert f"COALESCE{part} AS {part[1:].partition(',')[0]}" in text
+    assert "COALESCE(`gust`, CAST(1.5 AS DOUBLE)) AS `gust`" in text

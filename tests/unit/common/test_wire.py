@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.errors import BadMessage
-from libs.common.wire import INDEX, Codec, decode, has_nul, split, without_nul
+from libs.common.wire import INDEX, Codec, decode, defaulted, has_nul, split, without_nul
 
 SCHEMA: dict[str, Any] = {
     "type": "record",
@@ -91,3 +92,22 @@ def test_a_schema_fits_a_source_whose_types_its_own_can_be_read_as(kind: str, ty
     codec = Codec({"type": "record", "name": "theirs", "fields": [{"name": "field", "type": type}]})
     error = codec.unfit({"field": kind, "another": "string"})
     assert (error is None) == fits
+
+
+@pytest.mark.parametrize(
+    "declared", [{"default": 3}, {"unit": "km"}, {"default": 3, "unit": "km", "doc": "far"}]
+)
+def test_a_schema_that_declares_more_of_a_field_is_read_like_another(declared: dict[str, Any]) -> None:
+    codec = Codec({"type": "record", "name": "r", "fields": [{"name": "n", "type": "long", **declared}]})
+    frame, bad = decode([codec.encode(5, {"n": 7})], {5: codec})
+    assert (frame["n"].to_list(), bad) == ([7], [])
+    assert codec.unfit({"n": "long"}) is None
+
+
+def test_events_from_before_a_field_have_its_default() -> None:
+    types, defaults = {"gate": "string", "seats": "long"}, {"gate": "none", "seats": 3}
+    frame, _ = decode([value("a"), value("b", schema=2, gate="B7")], CODECS)
+    filled = defaulted(frame, types, defaults)
+    assert filled.select("id", "gate", "seats").rows() == [("a", "none", 3), ("b", "B7", 3)]
+    assert filled.schema["seats"] == pl.Int64
+    assert defaulted(filled, types, defaults) is filled

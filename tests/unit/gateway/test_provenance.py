@@ -41,6 +41,11 @@ def test_a_field_that_an_old_event_lacks_is_null_and_one_that_nobody_defines_is_
     assert frame.rows(named=True) == [{"carrier": "UA", "gate": None}]
 
 
+def test_a_field_with_a_default_has_it_in_an_old_event() -> None:
+    frame = frame_of(['{"carrier": "UA"}'], {"carrier": "string", "gate": "int"}, (), {"gate": 7})
+    assert frame.rows(named=True) == [{"carrier": "UA", "gate": 7}]
+
+
 @pytest.mark.parametrize(
     ("series", "expected"),
     [

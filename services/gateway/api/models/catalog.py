@@ -97,6 +97,73 @@ class KpiCost(Answer):
     """The numbers as a sentence."""
 
 
+class ContractBreak(Answer):
+    """What a change of a source breaks by rule, and whether the source's mode lets it in."""
+
+    field: str
+    direction: Literal["backward", "forward", "meaning"]
+    """`backward`: events already written cannot be read by the new schema. `forward`: whoever has the earlier schema
+    cannot read what the new one writes. `meaning`: a declared unit, zone or default is another."""
+    message: str
+    rule: str
+    version: int
+    """The earlier version of the source that it conflicts with."""
+    refused: bool
+
+
+class FieldReader(Answer):
+    """A definition that reads a field, and where in it."""
+
+    kind: Literal["kpi", "rule"]
+    id: str
+    path: str
+
+
+class ReplayedSchema(Answer):
+    schema_id: int
+    records: int
+    broken: int
+
+
+class ReplayFault(Answer):
+    """Why records break; no value is told."""
+
+    code: str
+    field: str | None
+    rule: str | None
+    records: int
+
+
+class Replay(Answer):
+    """The source's last records and its dead letters, held against the candidate by ingest's own rules."""
+
+    records: int
+    broken: int
+    """That the definition in force takes and the candidate does not."""
+    by_schema: list[ReplayedSchema]
+    faults: list[ReplayFault]
+    letters: int
+    """Dead letters that were never published."""
+    mended: int
+    """Of these: the candidate takes them, the definition in force does not."""
+
+
+class ContractEvidence(Answer):
+    """What a changed source breaks: by rule, and by replay."""
+
+    source: str
+    compatibility: str
+    changed: list[str]
+    """Fields."""
+    breaks: list[ContractBreak]
+    readers: dict[str, list[FieldReader]]
+    """Field → who reads it, KPIs over KPIs too."""
+    replay: Replay | None
+    """Null where it could not be had; `text` says why."""
+    text: str
+    """All of it in a few sentences."""
+
+
 class CatalogPlan(Answer):
     """What would change (plan) or did (apply); with problems nothing is changed."""
 
@@ -104,5 +171,7 @@ class CatalogPlan(Answer):
     problems: list[CatalogProblem]
     costs: list[KpiCost] = Field(default_factory=list)
     """Of the KPIs that are created or changed; none where there are problems."""
+    evidence: list[ContractEvidence] = Field(default_factory=list)
+    """Of a plan: one of each source whose contract changes, also where there are problems."""
 
-    model_config = example(changes=[_CHANGE], problems=[], costs=[])
+    model_config = example(changes=[_CHANGE], problems=[], costs=[], evidence=[])
