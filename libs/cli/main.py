@@ -14,6 +14,7 @@ from rich.table import Table
 
 from libs.cli.backfill import backfill, backfills
 from libs.cli.letters import dead_letters, redrive, redrives
+from libs.cli.reveal import reveal
 from libs.cli.server import Server, Unreachable, Url, fail, local
 from libs.cli.source import source as sources
 from libs.common.catalog.catalog import Catalog
@@ -32,6 +33,7 @@ app.command()(backfills)
 app.command()(dead_letters)
 app.command()(redrive)
 app.command()(redrives)
+app.command()(reveal)
 out = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[

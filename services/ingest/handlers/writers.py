@@ -22,27 +22,30 @@ from libs.common.errors import NotFound, Overloaded, Problem
 from libs.common.kafka import Headers, answering, ensure_topics, producer, read_all
 from libs.common.topics import DEAD, EVENTS, REFERENCE, used_by
 from services.ingest.core.admission import Admission
-from services.ingest.core.minimise import SHORTEST, Minimiser
+from services.ingest.core.minimise import Minimiser
 from services.ingest.core.quota import Bucket
-from services.ingest.core.records import Validator
+from services.ingest.core.records import Bad, Good, Validator
 from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
 from services.ingest.handlers.batch import Batch, Submission, letters_of, located
+from services.ingest.handlers.vault import Vault, no_secret
 from services.ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
 GROUP = 10_000
 """Records of one transaction, unless one request alone has more."""
+LONG = 100_000
+"""Bytes that are looked through for personal data beside other requests, and not before them."""
 
 
 class Writer:
     """The only writer of one source."""
 
     def __init__(
-        self, settings: Settings, admission: Admission, source: Source, schema_id: int, version: int
-    ) -> None:
-        self.settings, self.admission = settings, admission
+        self, settings: Settings, admission: Admission, vault: Vault, source: Source, schema_id: int, version: int
+    ) -> None:  # fmt: skip
+        self.settings, self.admission, self.vault = settings, admission, vault
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
         self.partitions = 1 if source.reference else source.partitions
         self._define(source, schema_id, version)
@@ -68,8 +71,7 @@ class Writer:
     def _define(self, source: Source, schema_id: int, version: int) -> None:
         self.source, self.schema_id, self.version = source, schema_id, version
         self.validator, self.encoder = Validator(source), Encoder(source.avro_schema(), schema_id)
-        secrets = {name: value.get_secret_value().encode() for name, value in self.settings.secrets.items()}
-        self.minimiser = Minimiser(self.validator, secrets) if source.minimises else None
+        self.minimiser = Minimiser(self.validator, self.settings.keys) if source.minimises else None
         self.attributes: Headers = [
             ("ce_specversion", b"1.0"),
             ("ce_source", f"/sources/{source.id}".encode()),
@@ -110,16 +112,14 @@ class Writer:
 
     async def submit(self, submission: Submission, within: float | None = None) -> None:
         """Returns when everything of it is committed; Overloaded if too much waits already, or it is not in time."""
+        size = sum(len(record.raw) for record in submission.records) if submission.hold is None else 0
+        if self.minimiser is not None:
+            submission.records = await self._minimised(self.minimiser, submission.records)
         if not self.ready.is_set():
             raise _absent(self.source.id)
         if submission.hold is None:
             submission.hold = self.admission.hold(self.source.id)
-            size = sum(len(record.raw) for record in submission.records)
             submission.hold.take(bytes=size, records=len(submission.records))
-        if self.minimiser is not None:
-            if self.minimiser.lacks:
-                raise _no_key(self.minimiser.lacks[0])
-            submission.records = self.minimiser.all(submission.records)
         submission.hold.passed_on = True
         self.queue.put_nowait(submission)
         try:
@@ -127,6 +127,15 @@ class Writer:
                 await submission.answered
         except TimeoutError as error:
             raise _unconfirmed(f"within {within:g} s") from error
+
+    async def _minimised(self, minimiser: Minimiser, records: Sequence[Good | Bad]) -> Sequence[Good | Bad]:
+        """What of records may be written; Problem if a secret lacks, or the vault that is needed is away."""
+        if minimiser.lacks:
+            raise no_secret(minimiser.lacks[0])
+        found = await self.vault.found(minimiser, records)
+        if minimiser.scans and sum(len(record.raw) for record in records) > LONG:
+            return await asyncio.to_thread(minimiser.all, records, found)
+        return minimiser.all(records, found)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until stopping and nothing waits any more."""
@@ -214,8 +223,8 @@ class Writer:
 class Writers:
     """The writers of the sources in force; one of the service's loops."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, loaded: asyncio.Event) -> None:
-        self.settings, self.catalog, self.loaded = settings, catalog, loaded
+    def __init__(self, settings: Settings, catalog: Catalog, loaded: asyncio.Event, vault: Vault) -> None:
+        self.settings, self.catalog, self.loaded, self.vault = settings, catalog, loaded, vault
         self.admission = Admission(settings.max_queued_bytes, settings.max_queued)
         self.writers: dict[str, Writer] = {}
         self.changed = asyncio.Event()
@@ -270,7 +279,7 @@ class Writers:
         writer = self.writers.get(source.id)
         if writer is None:
             writer = self.writers[source.id] = Writer(
-                self.settings, self.admission, source, schema_id, version
+                self.settings, self.admission, self.vault, source, schema_id, version
             )
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
         elif writer.version != version:
@@ -292,17 +301,6 @@ def _no_secret(name: str, why: str) -> Problem:
     return Problem(
         f"the secret {name} of this webhook cannot be used: {why}",
         code="webhook_secret_missing",
-        status=503,
-        scope="system",
-        retryable=True,
-        retry_after=60,
-    )
-
-
-def _no_key(name: str) -> Problem:
-    return Problem(
-        f"the secret {name} of pseudonyms is not set, or has fewer than {SHORTEST} bytes",
-        code="minimise_secret_missing",
         status=503,
         scope="system",
         retryable=True,
