@@ -354,7 +354,9 @@ RECOGNISERS = (
         needs="+",
     ),
     Recogniser(
-        "phone", re.compile(r"(?<![\w+-])(?=(\(?[2-9]\d\d(?:\) ?|[ .-])[2-9]\d\d[ .-]\d{4})(?![\w-]))"), len
+        "phone",
+        re.compile(r"(?<![\w+-])(?=((?:\([2-9]\d\d\) ?|[2-9]\d\d[.-])[2-9]\d\d[.-]\d{4})(?![\w-]))"),
+        len,
     ),
     Recogniser(
         "phone",
