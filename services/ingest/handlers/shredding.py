@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from libs.common import clock
 from libs.common.errors import BadMessage, Problem, TryLater
 from libs.common.events import DisposalChanged, ErasureSubject
-from libs.common.kafka import Record, answering
+from libs.common.kafka import Record, answering, ensure_topics
 from libs.common.outbox import Publisher, put
 from libs.common.service import Loop, Readiness
 from libs.common.stream import StoredLoop
@@ -50,7 +50,8 @@ class Shredder:
             try:
                 subject = ErasureSubject.decode(record.value or b"")
             except ValidationError as error:
-                bad.append((record, BadMessage(str(error), rule="ErasureSubject")))
+                what = f"{error.error_count()} fields are not as they have to be"
+                bad.append((record, BadMessage(what, rule="ErasureSubject")))
                 continue
             await self._shred(connection, subject)
         return bad
@@ -87,6 +88,9 @@ async def _again_and_again(name: str, settings: Settings, run: Loop, stopping: a
     while not stopping.is_set():
         try:
             if await answering(settings, stopping):
+                await ensure_topics(
+                    settings, [(each.name, each, each.partitions) for each in (SUBJECTS, DISPOSALS)]
+                )
                 await run(stopping)
         except (KafkaError, *store.UNREACHED) as error:
             log.warning("waiting", extra={"fields": {"loop": name, "reason": repr(error)}})

@@ -46,8 +46,8 @@ class Vault:
         self.seals = {name: Seal(secret) for name, secret in secrets.items() if len(secret) >= SHORTEST}
         self.known: OrderedDict[bytes, Entry] = OrderedDict()
         """By digest."""
-        self.lock = asyncio.Lock()
-        """Nothing is read from the database into memory while it is deleted from both."""
+        self.shredded = 0
+        """How often something was deleted: what was read before may be gone, and is not kept in memory."""
 
     async def found(self, minimiser: Minimiser, records: Sequence[Good | Bad]) -> Found:
         """What the minimiser wants for these records. Overloaded if the database has to be asked and is away."""
@@ -64,29 +64,31 @@ class Vault:
         digests = {text: seal.digest(scope, text) for text in texts}
         missing = {text: digest for text, digest in digests.items() if digest not in self.known}
         found = {text: self.known[digest] for text, digest in digests.items() if text not in missing}
-        if missing:
-            try:
-                async with asyncio.timeout(SECONDS), self.lock:
-                    stored = await self._stored(scope, seal, missing)
-                    self._remember({missing[text]: entry for text, entry in stored.items()})
-            except store.UNREACHED as error:
-                raise _away() from error
-            found |= stored
-        return found
+        if not missing:
+            return found
+        shredded = self.shredded
+        try:
+            async with asyncio.timeout(SECONDS):
+                stored = await self._stored(scope, seal, missing)
+        except store.UNREACHED as error:
+            raise _away() from error
+        if shredded == self.shredded:
+            self._remember({missing[text]: entry for text, entry in stored.items()})
+        return found | stored
 
     async def _stored(self, scope: Scope, seal: Seal, missing: Mapping[str, bytes]) -> dict[str, Entry]:
         digests = list(missing.values())
         async with self.pool.acquire() as connection:
             rows = await store.vault_entries(connection, digests)
-            new = {text: digest for text, digest in missing.items() if digest not in rows}
-            if new:
+            while new := {digest: text for text, digest in missing.items() if digest not in rows}:
                 now = clock.now()
+                # In one order, or two requests could wait for each other.
                 made = [
-                    (scope.name, digest, *_made(scope, seal, text), scope.secret, now)
-                    for text, digest in new.items()
+                    (scope.name, digest, *_made(scope, seal, new[digest]), scope.secret, now)
+                    for digest in sorted(new)
                 ]
                 await store.add_vault_entries(connection, made)
-                rows |= await store.vault_entries(connection, list(new.values()))
+                rows |= await store.vault_entries(connection, list(new))
         return {text: self._entry(scope, seal, *rows[digest]) for text, digest in missing.items()}
 
     def _entry(self, scope: Scope, seal: Seal, id: str, sealed: bytes) -> Entry:
@@ -142,17 +144,17 @@ class Vault:
 
         Problem if the secret under which a key may lie is not there.
         """
-        async with self.lock:
-            digests = []
-            for secret in await store.vault_secrets(connection, Scope("key", f"{source}/{field}", "").name):
-                if secret not in self.seals:
-                    raise no_secret(secret)
-                scope = Scope("key", f"{source}/{field}", secret)
-                digests.append(self.seals[secret].digest(scope, value))
-            keys = await store.delete_vault_entries(connection, digests)
-            gone = await store.delete_token(connection, value) if value.startswith(TOKEN) else []
-            for digest in (*digests, *gone):
-                self.known.pop(digest, None)
+        digests = []
+        for secret in await store.vault_secrets(connection, Scope("key", f"{source}/{field}", "").name):
+            if secret not in self.seals:
+                raise no_secret(secret)
+            scope = Scope("key", f"{source}/{field}", secret)
+            digests.append(self.seals[secret].digest(scope, value))
+        keys = await store.delete_vault_entries(connection, digests)
+        gone = await store.delete_token(connection, value) if value.startswith(TOKEN) else []
+        self.shredded += 1
+        for digest in (*digests, *gone):
+            self.known.pop(digest, None)
         return keys, len(gone)
 
 
