@@ -221,14 +221,16 @@ def stored(mesh: Mesh) -> dict[str, bytes]:
 
 def cached(mesh: Mesh) -> dict[str, bytes]:
     """Key → all that Redis has under it."""
+    client: Any = redis.Redis.from_url(
+        mesh.stack.env["SEXTANT_REDIS"], decode_responses=True, encoding_errors="backslashreplace"
+    )
     reads = {
-        "string": lambda client, key: [client.get(key)], "hash": lambda client, key: client.hgetall(key).items(),
-        "list": lambda client, key: client.lrange(key, 0, -1), "set": lambda client, key: client.smembers(key),
-        "zset": lambda client, key: client.zrange(key, 0, -1), "stream": lambda client, key: client.xrange(key),
+        "string": client.get, "hash": client.hgetall, "set": client.smembers, "stream": client.xrange,
+        "list": lambda key: client.lrange(key, 0, -1), "zset": lambda key: client.zrange(key, 0, -1),
     }  # fmt: skip
-    with redis.Redis.from_url(mesh.stack.env["SEXTANT_REDIS"]) as client:
+    with client:
         return {
-            f"redis {key.decode()}": repr([key, *reads[client.type(key).decode()](client, key)]).encode()
+            f"redis {key}": repr((key, reads[client.type(key)](key))).encode()
             for key in client.scan_iter(count=1000)
         }
 
