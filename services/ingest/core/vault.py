@@ -9,6 +9,7 @@ could come twice, and what is sealed is bound to its place. The keys are made of
 
 import hashlib
 import hmac
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ KEY_BYTES = 64
 ID_BYTES = 16
 _ID_LENGTH = 22
 """Characters of an id."""
+_NAMED = re.compile(rf"(?P<token>{TOKEN}[A-Za-z0-9_-]{{22}})\Z|{ENCRYPTED}(?P<key>[A-Za-z0-9_-]{{22}})\.")
 
 
 class Scope(NamedTuple):
@@ -89,11 +91,8 @@ def id_of(random: bytes) -> str:
 
 def named(value: str) -> str | None:
     """The id of the entry that a token, or an encrypted text, rests on; None if it is neither."""
-    if value.startswith(TOKEN) and len(value) == len(TOKEN) + _ID_LENGTH:
-        return value
-    if value.startswith(ENCRYPTED) and value[len(ENCRYPTED) + _ID_LENGTH :][:1] == ".":
-        return value[len(ENCRYPTED) :][:_ID_LENGTH]
-    return None
+    found = _NAMED.match(value)
+    return None if found is None else found["token"] or found["key"]
 
 
 def opened(key: bytes, place: str, value: str) -> str:

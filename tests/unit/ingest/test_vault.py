@@ -228,7 +228,9 @@ def test_entries_are_found_by_digests_that_differ_by_scope_and_secret() -> None:
     assert seal.digest(scopes[0], "jane") == Seal(SECRETS["PEOPLE"]).digest(scopes[0], "jane")
 
 
-@pytest.mark.parametrize("text", ["", "tok_", "tok_short", "enc_", "jane", "enc_x.y", f"enc_{'a' * 22}"])
+@pytest.mark.parametrize(
+    "text", ["", "tok_", "tok_short", "enc_", "jane", "enc_x.y", f"enc_{'a' * 22}", f"tok_{'a' * 21}\0"]
+)
 def test_what_is_no_token_or_encrypted_text_names_no_entry(text: str) -> None:
     assert named(text) is None
 
