@@ -81,7 +81,7 @@ def test_what_is_redacted_has_nothing_left_to_find_whatever_stands_around(
     ["1 ", "444 ", "DE12 ", "a.", "a@a.", "0:", "<", "1.1.1.1 ", "+1(", "ab12cd", "tel 0", "X1234567-"],
 )
 def test_no_text_takes_long(text: str) -> None:
-    """A second for 100,000 characters would be far above what the worst of them takes (0.3 s)."""
+    """Far above what the worst of them takes: 0.25 s for 100,000 characters."""
     began = time.process_time()
     findings("a" * 64 + text * (100_000 // len(text)))
     assert time.process_time() - began < 3
