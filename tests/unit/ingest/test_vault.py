@@ -163,8 +163,10 @@ def test_what_was_kept_is_driven_again_without_being_changed_twice() -> None:
     del kept["seat"]
     again = PLAIN.validator.single(0, json.dumps(kept).encode())
     assert isinstance(again, Good)
+    entries = set(drawer)
     [found] = drawer.minimised(PLAIN, driven(again, letter.headers))
     assert isinstance(found, Good)
+    assert set(drawer) == entries, "a token has no token"
     assert dict(zip(PLAIN.validator.names, found.values, strict=True)) == good(drawer, RECORD)
 
 
