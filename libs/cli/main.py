@@ -15,6 +15,7 @@ from rich.table import Table
 from libs.cli.backfill import backfill, backfills
 from libs.cli.letters import dead_letters, redrive, redrives
 from libs.cli.parked import parked
+from libs.cli.reveal import reveal
 from libs.cli.server import Server, Unreachable, Url, fail, local
 from libs.cli.source import source as sources
 from libs.common.catalog.catalog import Catalog
@@ -34,6 +35,7 @@ app.command()(dead_letters)
 app.command()(redrive)
 app.command()(redrives)
 app.command()(parked)
+app.command()(reveal)
 out = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[

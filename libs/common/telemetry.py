@@ -42,6 +42,11 @@ OPEN_WINDOWS = Gauge(
 PARITY = Counter(
     "sextant_parity_windows", "Windows compared with plain SQL over their events.", ("kpi", "result")
 )
+PERSONAL = Counter(
+    "sextant_personal_findings",
+    "Values that look like personal data, of those that were looked through.",
+    ("source", "field", "kind"),
+)
 LATE_ROWS = Counter(
     "sextant_pull_late_rows", "Rows that were committed behind a pull's cursor, and found.", ("source",)
 )

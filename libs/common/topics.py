@@ -133,7 +133,8 @@ AUDIT = Topic(
 )  # fmt: skip
 DISPOSALS = Topic(
     "disposals", "disposals ordered and carried out", DisposalChanged, "disposal id",
-    ("governance", "archive", "detector"), ("archive", "governance", "detector"), retention=timedelta(days=30),
+    ("governance", "archive", "detector", "ingest"), ("archive", "governance", "detector"),
+    retention=timedelta(days=30),
 )  # fmt: skip
 ERASURES = Topic(
     "erasures", "subjects to be erased, without their names", ErasureOrdered, "erasure id",
@@ -141,7 +142,7 @@ ERASURES = Topic(
 )  # fmt: skip
 SUBJECTS = Topic(
     "erasures.subjects", "who they are, until all stores have answered", ErasureSubject, "erasure id",
-    ("governance",), ("detector", "archive", "governance"), retention=None, trimmed=True,
+    ("governance",), ("ingest", "detector", "archive", "governance"), retention=None, trimmed=True,
 )  # fmt: skip
 CATALOG = Topic(
     "catalog", "definitions in force", CatalogEntry, "kind/id",

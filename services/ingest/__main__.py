@@ -10,10 +10,12 @@ from libs.common.http import application
 from libs.common.migrate import migrate
 from libs.common.registry import Registry
 from libs.common.service import Health, run, serve
-from services.ingest.api import redrive_routes, routes
+from services.ingest.api import redrive_routes, routes, vault_routes
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import Redrives
 from services.ingest.handlers.schemas import Schemas
+from services.ingest.handlers.shredding import Shredder
+from services.ingest.handlers.vault import Vault
 from services.ingest.handlers.writers import Writers
 from services.ingest.settings import Settings
 
@@ -23,7 +25,9 @@ async def main(settings: Settings) -> None:
     health = Health()
     connections = await pool(settings, "ingest")
     follower = Follower(settings, health.part("catalog"))
-    writers = Writers(settings, follower.catalog, follower.loaded, connections)
+    vault = Vault(connections, settings.keys)
+    writers = Writers(settings, follower.catalog, follower.loaded, connections, vault)
+    shredder = Shredder(settings, vault)
     registry = Registry(settings)
     pulls = Pulls(connections, follower.catalog, writers)
     redrives = Redrives(connections, writers)
@@ -36,11 +40,16 @@ async def main(settings: Settings) -> None:
 
     follower.on_change = change
     app = application(
-        "ingest", health, routes(writers, pulls, Schemas(registry), connections), redrive_routes(redrives)
+        "ingest",
+        health,
+        routes(writers, pulls, Schemas(registry), connections),
+        redrive_routes(redrives),
+        vault_routes(vault, follower.catalog),
     )
     try:
         loops = {
             "catalog": follower.run, "writers": writers.run, "pulls": pulls.run, "redrives": redrives.run,
+            "erasures": shredder.follow, "answers": shredder.answer,
         }  # fmt: skip
         await serve(settings, app, loops)
     finally:

@@ -12,7 +12,18 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from libs.common import clock, telemetry
-from libs.common.errors import BadMessage, Conflict, Invalid, Malformed, Problem, TooLarge, UnsupportedMedia
+from libs.common.catalog import Catalog
+from libs.common.catalog.minimise import Tokenise
+from libs.common.errors import (
+    BadMessage,
+    Conflict,
+    Invalid,
+    Malformed,
+    NotFound,
+    Problem,
+    TooLarge,
+    UnsupportedMedia,
+)
 from libs.common.http import Direct
 from services.ingest import store
 from services.ingest.core import receipts
@@ -29,6 +40,7 @@ from services.ingest.handlers.redrive import Redrives
 from services.ingest.handlers.replays import replayed
 from services.ingest.handlers.schemas import Schemas
 from services.ingest.handlers.tries import attempt
+from services.ingest.handlers.vault import Vault
 from services.ingest.handlers.writers import Writer, Writers
 from services.ingest.settings import Settings
 
@@ -96,6 +108,15 @@ class Redrive(BaseModel):
     canary: int | None = Field(default=None, ge=1, le=1_000_000)
     rate: float = Field(default=1_000, ge=0.1, le=10_000)
     reason: str = Field(default="", max_length=500)
+
+
+class Reveal(BaseModel):
+    """Tokens, or encrypted texts, of one field."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str
+    field: str
+    values: Annotated[list[str], Field(min_length=1, max_length=100)]
 
 
 class Try(BaseModel):
@@ -217,6 +238,22 @@ def redrive_routes(redrives: Redrives) -> APIRouter:
     @router.post("/{id}/{command}")
     async def command(id: str, command: Command) -> dict[str, Any]:
         return await redrives.command(id, command)
+
+    return router
+
+
+def vault_routes(vault: Vault, catalog: Catalog) -> APIRouter:
+    router = APIRouter(prefix="/v1/reveals")
+
+    @router.post("")
+    async def reveal(body: Reveal) -> dict[str, Any]:
+        """What tokens and encrypted texts of a field stand for. The gateway says who may ask, and keeps a record."""
+        source = catalog.source(body.source)
+        field = None if source is None else source.field(body.field)
+        if field is None:
+            raise NotFound(f"field: there is no {body.field} of {body.source}", code="unknown_field")
+        secret = field.minimise.secret if isinstance(field.minimise, Tokenise) else None
+        return {"items": await vault.reveal(f"{body.source}/{body.field}", body.values, secret)}
 
     return router
 

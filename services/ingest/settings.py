@@ -11,7 +11,7 @@ _SECRET = "SEXTANT_SECRET_"
 
 
 def _secrets() -> dict[str, SecretStr]:
-    """What sources call by name: those of webhooks, pulls and pseudonyms."""
+    """What sources call by name: those of webhooks, pulls, pseudonyms and the vault."""
     named = (
         (name.removeprefix(_SECRET), value) for name, value in os.environ.items() if name.startswith(_SECRET)
     )
@@ -52,3 +52,8 @@ class Settings(ServiceSettings):
     """What receipts are signed with: whoever has it can make them."""
     files: Path | None = None
     """The folder below which pulls may read files; without one they read none."""
+
+    @property
+    def keys(self) -> dict[str, bytes]:
+        """The secrets by name, as bytes."""
+        return {name: value.get_secret_value().encode() for name, value in self.secrets.items()}

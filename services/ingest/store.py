@@ -1,9 +1,10 @@
-"""The SQL of ingest: pull cursors, orders of re-drive, what was driven again, and what is stored of a source."""
+"""The SQL of ingest: pull cursors, orders of re-drive, what was driven again, what is stored of a source, and the
+vault."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -290,3 +291,56 @@ async def _note(
         " WHERE l.redrive = $1 AND l.place = v.place",
         id, *(list(column) for column in zip(*said, strict=True)), driven_at,
     )  # fmt: skip
+
+
+# --- the vault ---------------------------------------------------------------------------------------------
+
+
+class Content(NamedTuple):
+    """An entry of the vault."""
+
+    id: str
+    scope: str
+    secret: str
+    sealed: bytes
+
+
+async def vault_entries(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, tuple[str, bytes]]:
+    """Digest → id and sealed content. One that is just being deleted is waited for, and is not there."""
+    rows = await connection.fetch(
+        "SELECT digest, id, sealed FROM ingest.vault WHERE digest = ANY($1) FOR KEY SHARE", list(digests)
+    )
+    return {row["digest"]: (row["id"], row["sealed"]) for row in rows}
+
+
+async def add_vault_entries(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """(scope, digest, id, sealed, secret, made at); one that is there already stays as it is."""
+    await connection.execute(
+        "INSERT INTO ingest.vault (scope, digest, id, sealed, secret, made_at) SELECT * FROM unnest("
+        "$1::text[], $2::bytea[], $3::text[], $4::bytea[], $5::text[], $6::timestamptz[]) ON CONFLICT DO NOTHING",
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def vault_contents(connection: Connection, ids: Sequence[str]) -> dict[str, Content]:
+    rows = await connection.fetch(
+        "SELECT id, scope, secret, sealed FROM ingest.vault WHERE id = ANY($1)", list(ids)
+    )
+    return {row["id"]: Content(**row) for row in rows}
+
+
+async def vault_secrets(connection: Connection, scope: str) -> list[str]:
+    """The names of those under which entries of a scope are sealed."""
+    rows = await connection.fetch("SELECT DISTINCT secret FROM ingest.vault WHERE scope = $1", scope)
+    return [row["secret"] for row in rows]
+
+
+async def delete_vault_entries(connection: Connection, digests: Sequence[bytes]) -> int:
+    done = await connection.execute("DELETE FROM ingest.vault WHERE digest = ANY($1)", list(digests))
+    return int(done.split()[-1])
+
+
+async def delete_token(connection: Connection, id: str) -> list[bytes]:
+    """The digests of what is deleted: one, or none."""
+    rows = await connection.fetch("DELETE FROM ingest.vault WHERE id = $1 RETURNING digest", id)
+    return [row["digest"] for row in rows]

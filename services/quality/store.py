@@ -96,11 +96,13 @@ async def put_incident(connection: Connection, row: tuple[Any, ...]) -> None:
 
 
 async def source_state(connection: Connection, source: str, hours: int) -> asyncpg.Record:
-    """Sums over the last `hours` of event time, arrivals, and the worst open incident (parity is the engine's fault)."""
+    """Sums over the last `hours` of event time, arrivals, and the worst open incident: parity is the engine's fault, and
+    data that is personal may be right."""
     row = await connection.fetchrow(
         "SELECT coalesce(sum(events), 0)::bigint AS events, coalesce(sum(assessed), 0)::bigint AS assessed,"
         " coalesce(sum(good), 0)::float8 AS good, a.last_event_at, a.last_arrival_at,"
-        " (SELECT severity FROM quality.incidents WHERE source = $1 AND state <> 'resolved' AND kind <> 'parity'"
+        " (SELECT severity FROM quality.incidents WHERE source = $1 AND state <> 'resolved'"
+        "  AND kind NOT IN ('parity', 'personal')"
         "  ORDER BY array_position(ARRAY['critical', 'warning', 'info'], severity) LIMIT 1) AS worst"
         " FROM (SELECT 1) one LEFT JOIN quality.arrivals a ON a.source = $1"
         " LEFT JOIN quality.source_hours h ON h.source = $1"

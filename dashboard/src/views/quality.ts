@@ -76,7 +76,7 @@ export class Quality extends View {
                   ${this.incidents.items.map((each) => html`<sx-incident .incident=${each} @done=${() => void this.incidents.first.reload()}></sx-incident>`)}
                 </div>
                 ${this.incidents.moreButton('Older incidents')}`
-            : empty('No incidents', this.state() ? 'None in this state.' : 'No rule was broken more often than it allows, and no source has fallen silent.'),
+            : empty('No incidents', this.state() ? 'None in this state.' : 'No rule was broken more often than it allows, no source has fallen silent, and no sample held personal data.'),
         )}
       </section>
       <section aria-labelledby="letters-title">

@@ -60,4 +60,27 @@ class Generalise(Definition):
         return self
 
 
-Minimise = Annotated[Drop | Pseudonym | Truncate | Generalise, Field(discriminator="kind")]
+class Tokenise(Definition):
+    """A random token in the place of a text; the text itself lies encrypted in the vault of ingest, and whoever has the
+    permission steward can ask for it. The same text has the same token wherever the same secret is named."""
+
+    kind: Literal["tokenise"] = "tokenise"
+    secret: SecretName
+    """Of at least 16 bytes: what the vault finds texts by and encrypts them with. Without it they are lost."""
+
+
+class Encrypt(Definition):
+    """The text encrypted (AES-SIV, RFC 5297) under a key that only its subject has. With the key, which goes when the
+    subject is erased, everything that was encrypted under it is gone, wherever it lies (crypto-shredding). The same
+    text of a subject is encrypted to the same."""
+
+    kind: Literal["encrypt"] = "encrypt"
+    secret: SecretName
+    """Of at least 16 bytes: what the subjects' keys are encrypted with. Without it everything is lost."""
+    subject: str
+    """The field of the same event that names whom the text is about."""
+
+
+Minimise = Annotated[
+    Drop | Pseudonym | Truncate | Generalise | Tokenise | Encrypt, Field(discriminator="kind")
+]

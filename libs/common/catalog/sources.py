@@ -52,6 +52,10 @@ class SourceField(Definition):
     zone: str | None = None
     """IANA time zone of times that come without an offset, which are refused without it. A time that clocks show twice
     is the first one; one that they skip is malformed."""
+    scan: Literal["sample", "redact", "off"] | None = None
+    """Free text is looked through for personal data. `redact`: before anything is written, what is found becomes
+    `<email>` and the like. `sample`: some of it afterwards, and what is found opens an incident; so is every text that
+    is public or internal and not minimised, but the event's id, unless it says `off`."""
     description: str = ""
 
     @model_validator(mode="after")
@@ -247,7 +251,23 @@ class Source(Named):
     @property
     def minimises(self) -> bool:
         """Whether any field of it is minimised."""
-        return any(field.minimise is not None for field in self.fields)
+        return any(field.minimise is not None or field.scan == "redact" for field in self.fields)
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """The fields of which some values are looked through for personal data."""
+        return tuple(
+            field.name
+            for field in self.fields
+            if field.scan == "sample"
+            or (
+                field.scan is None
+                and field.type == "string"
+                and field.classification in ("public", "internal")
+                and field.minimise is None
+                and field.name != self.event_id
+            )
+        )
 
     def field(self, name: str) -> SourceField | None:
         return next((field for field in self.fields if field.name == name), None)

@@ -27,8 +27,9 @@ class IncidentChanged(Event):
     change: Literal["opened", "updated", "acknowledged", "assigned", "resolved", "reopened"]
     source: str
     rule: str | None
-    """The rule that was broken; the KPI whose values differ (parity); None for a freshness incident."""
-    kind: Literal["rule", "freshness", "parity"]
+    """The rule that was broken; the KPI whose values differ (parity); field and kind of what was found (personal); None
+    for a freshness incident."""
+    kind: Literal["rule", "freshness", "parity", "personal"]
     severity: Severity
     state: Literal["open", "acknowledged", "resolved"]
     owner: str

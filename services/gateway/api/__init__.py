@@ -26,6 +26,7 @@ from services.gateway.api import (
     explain,
     governance,
     kpis,
+    reveals,
     session,
     signals,
     sources,
@@ -63,7 +64,8 @@ _TAGS = [
     {"name": "streams", "description": "The same, live. WebSocket: see `/asyncapi.json`."},
 ]
 _ROUTERS = (
-    session, sources, dead_letters, kpis, explain, signals, decisions, governance, backfills, catalog, streams,
+    session, sources, dead_letters, kpis, explain, signals, decisions, governance, reveals, backfills, catalog,
+    streams,
 )  # fmt: skip
 
 

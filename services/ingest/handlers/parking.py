@@ -241,8 +241,15 @@ class Parking:
         parked, contract = ParkedEvent.decode(event.body), self.writer.contract
         trace = dict(event.headers).get("traceparent", b"").decode() or None
         found = contract.validator.single(0, base64.b64decode(parked.payload_b64), trace)
-        if isinstance(found, Good):
-            (found,) = contract.prepared([driven(found, parked.headers)])
+        if isinstance(found, Good) and contract.minimiser is not None:
+            record = driven(found, parked.headers)
+            if contract.minimiser.wants([record]):
+                return BadMessage(
+                    "a field is kept in the vault by now: drive it again", code="minimise_changed"
+                )
+            (found,) = contract.minimiser.all([record])
+        if isinstance(found, Good) and contract.keys is not None:
+            (found,) = contract.keys.all([found])
         if isinstance(found, Bad):
             return found.error
         return self.missing(found) or found

@@ -7,7 +7,7 @@ fails in between ends the process: the restart fences this writer and reads the 
 
 import asyncio
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import cycle
@@ -19,25 +19,31 @@ from aiokafka import AIOKafkaProducer
 from libs.common import clock, telemetry
 from libs.common.batches import Record
 from libs.common.catalog import Catalog, Source
-from libs.common.errors import NotFound, Overloaded, Problem
+from libs.common.errors import NotFound, Overloaded
 from libs.common.kafka import Headers, answering, ensure_topics, partitions_of, producer, read_all
 from libs.common.topics import DEAD, EVENTS, PARKED, REFERENCE, used_by
 from services.ingest.core.admission import Admission
 from services.ingest.core.contract import Contract
-from services.ingest.core.minimise import SHORTEST
+from services.ingest.core.minimise import Minimiser
 from services.ingest.core.quota import Bucket
+from services.ingest.core.records import Bad, Good
 from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
 from services.ingest.handlers.batch import Batch, Submission, letters_of, located
 from services.ingest.handlers.known import Known
 from services.ingest.handlers.layout import Layout
 from services.ingest.handlers.parking import Parking
+from services.ingest.handlers.recalled import lettered, published
+from services.ingest.handlers.refusals import absent, brokers_away, changing, no_webhook_secret, unconfirmed
+from services.ingest.handlers.vault import Vault, no_secret
 from services.ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
 GROUP = 10_000
 """Records of one transaction, unless one request alone has more."""
+LONG = 100_000
+"""Bytes that are looked through for personal data beside other requests, and not before them."""
 
 
 class Writer:
@@ -49,11 +55,12 @@ class Writer:
         admission: Admission,
         layout: Layout,
         known: Known,
+        vault: Vault,
         source: Source,
         schema_id: int,
         version: int,
     ) -> None:
-        self.settings, self.admission, self.known = settings, admission, known
+        self.settings, self.admission, self.known, self.vault = settings, admission, known, vault
         self.parking: Parking | None = None
         """Of a source with `retry`, or that had it."""
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
@@ -88,8 +95,7 @@ class Writer:
             self.parking.define()
 
     def _define(self, source: Source, schema_id: int, version: int) -> None:
-        secrets = {name: value.get_secret_value().encode() for name, value in self.settings.secrets.items()}
-        self.contract = Contract.of(source, schema_id, version, secrets)
+        self.contract = Contract.of(source, schema_id, version, self.settings.keys)
         self.layout.define(source)
 
     @property
@@ -119,9 +125,9 @@ class Writer:
         try:
             keys = keys_of(secret.get_secret_value() if secret else "")
         except ValueError as error:
-            raise _no_secret(webhook.secret, str(error)) from error
+            raise no_webhook_secret(webhook.secret, str(error)) from error
         if not keys:
-            raise _no_secret(webhook.secret, "it is not set")
+            raise no_webhook_secret(webhook.secret, "it is not set")
         return verify(keys, headers, body, clock.now())
 
     @property
@@ -132,28 +138,38 @@ class Writer:
     def check(self) -> None:
         """Overloaded while it starts, stops, or its partitions are added to."""
         if self.layout.is_changing:
-            raise _changing(self.source.id)
+            raise changing(self.source.id)
         if not self.ready.is_set():
-            raise _absent(self.source.id)
+            raise absent(self.source.id)
 
     async def submit(self, submission: Submission, within: float | None = None) -> None:
         """Returns when everything of it is committed; Overloaded if too much waits already, or it is not in time."""
+        contract = submission.contract
+        size = sum(len(record.raw) for record in submission.records) if submission.hold is None else 0
+        if contract.minimiser is not None:
+            submission.records = await self._minimised(contract.minimiser, submission.records)
+        if contract.keys is not None:
+            submission.records = contract.keys.all(submission.records)
         self.check()
         if submission.hold is None:
             submission.hold = self.admission.hold(self.source.id)
-            size = sum(len(record.raw) for record in submission.records)
             submission.hold.take(bytes=size, records=len(submission.records))
-        contract = submission.contract
-        if contract.minimiser is not None and contract.minimiser.lacks:
-            raise _no_key(contract.minimiser.lacks[0])
-        submission.records = contract.prepared(submission.records)
         submission.hold.passed_on = True
         self.queue.put_nowait(submission)
         try:
             async with asyncio.timeout(within):
                 await submission.answered
         except TimeoutError as error:
-            raise _unconfirmed(f"within {within:g} s") from error
+            raise unconfirmed(f"within {within:g} s") from error
+
+    async def _minimised(self, minimiser: Minimiser, records: Sequence[Good | Bad]) -> Sequence[Good | Bad]:
+        """What of records may be written; Problem if a secret lacks, or the vault that is needed is away."""
+        if minimiser.lacks:
+            raise no_secret(minimiser.lacks[0])
+        found = await self.vault.found(minimiser, records)
+        if minimiser.scans and sum(len(record.raw) for record in records) > LONG:
+            return await asyncio.to_thread(minimiser.all, records, found)
+        return minimiser.all(records, found)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until stopping and nothing waits any more."""
@@ -203,7 +219,7 @@ class Writer:
         while not self.queue.empty():
             self.taken.append(self.queue.get_nowait())
         for submission in self.taken:
-            submission.problem = _unconfirmed("before the writer ended")
+            submission.problem = unconfirmed("before the writer ended")
             submission.end()
 
     async def _remember(self) -> None:
@@ -211,12 +227,12 @@ class Writer:
         if self.source.event_id is None and self.source.webhook is None:
             return
         async for records in read_all(self.settings, self.topic):
-            for (receipt, at), ids in _published(records):
+            for (receipt, at), ids in published(records):
                 self.window.remember(ids, receipt, at)
         if self.source.event_id is not None and self.source.on_malformed == "dead_letter":
             since = clock.milliseconds(clock.now()) - self.window.keep
             async for records in read_all(self.settings, DEAD.name, since=since, undecided=True):
-                for receipt, at in _lettered(records, self.source.id):
+                for receipt, at in lettered(records, self.source.id):
                     self.window.remember([letters_of(receipt)], receipt, at)
         self.window.forget(clock.milliseconds(clock.now()))
         log.info("dedup window read", extra={"fields": {"source": self.source.id, "ids": len(self.window)}})
@@ -228,7 +244,7 @@ class Writer:
 
     def recall_deliveries(self, parked: Iterable[Record]) -> None:
         """Those of parked events, whose ids the lot knows."""
-        for (receipt, at), ids in _published(parked):
+        for (receipt, at), ids in published(parked):
             self.window.remember([id for id in ids if not isinstance(id, str)], receipt, at)
 
     def _group(self, first: Submission) -> list[Submission]:
@@ -280,9 +296,15 @@ class Writers:
     """The writers of the sources in force; one of the service's loops."""
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, loaded: asyncio.Event, pool: asyncpg.Pool
+        self, settings: Settings, catalog: Catalog, loaded: asyncio.Event, pool: asyncpg.Pool, vault: Vault
     ) -> None:
-        self.settings, self.catalog, self.loaded, self.pool = settings, catalog, loaded, pool
+        self.settings, self.catalog, self.loaded, self.pool, self.vault = (
+            settings,
+            catalog,
+            loaded,
+            pool,
+            vault,
+        )
         self.admission = Admission(settings.max_queued_bytes, settings.max_queued)
         self.known = Known(settings, catalog)
         self.writers: dict[str, Writer] = {}
@@ -302,7 +324,7 @@ class Writers:
             )
         writer = self.writers.get(source)
         if writer is None or not writer.layout.count:
-            raise _absent(source)
+            raise absent(source)
         return writer
 
     def get(self, source: str) -> Writer:
@@ -310,13 +332,7 @@ class Writers:
         writer = self.find(source)
         writer.check()
         if writer.is_stuck:
-            raise Overloaded(
-                "the brokers do not confirm what was sent to them before",
-                code="brokers_away",
-                scope="system",
-                retryable=True,
-                retry_after=2,
-            )
+            raise brokers_away()
         return writer
 
     async def redefine(self, *_: object) -> None:
@@ -348,7 +364,7 @@ class Writers:
         if writer is None:
             layout = Layout(self.settings, self.pool, self.catalog, source)
             writer = self.writers[source.id] = Writer(
-                self.settings, self.admission, layout, self.known, source, schema_id, version
+                self.settings, self.admission, layout, self.known, self.vault, source, schema_id, version
             )
             group.create_task(writer.run(stopping), name=f"writer {source.id}")
         elif writer.contract.version != version:
@@ -357,75 +373,5 @@ class Writers:
             writer.parking.define()
 
 
-def _absent(source: str) -> Overloaded:
-    why = f"the writer of {source} is starting, or stopping"
-    return Overloaded(why, retry_after=1, scope="source", retryable=True)
-
-
-def _changing(source: str) -> Overloaded:
-    why = f"partitions are added to {source}: what was published before is read first, so that each key keeps its order"
-    return Overloaded(why, code="repartitioning", retry_after=2, scope="source", retryable=True)
-
-
-def _unconfirmed(when: str) -> Overloaded:
-    """Whether it is published is not known, unless it is repeated."""
-    why = f"the brokers did not confirm it {when}: repeat it as it is"
-    return Overloaded(why, code="unconfirmed", scope="system", retryable=True, retry_after=2)
-
-
-def _no_secret(name: str, why: str) -> Problem:
-    return Problem(
-        f"the secret {name} of this webhook cannot be used: {why}",
-        code="webhook_secret_missing",
-        status=503,
-        scope="system",
-        retryable=True,
-        retry_after=60,
-    )
-
-
-def _no_key(name: str) -> Problem:
-    return Problem(
-        f"the secret {name} of pseudonyms is not set, or has fewer than {SHORTEST} bytes",
-        code="minimise_secret_missing",
-        status=503,
-        scope="system",
-        retryable=True,
-        retry_after=60,
-    )
-
-
 def _ms(duration: timedelta) -> int:
     return duration // timedelta(milliseconds=1)
-
-
-def _published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], Iterable[Hashable]]]:
-    """(receipt, arrival in ms) and ids, of events and deliveries, of records on a source's topic, by their headers."""
-    here: tuple[str, int] | None = None
-    ids: dict[Hashable, None] = {}
-    for record in records:
-        headers = dict(record.headers)
-        if "sx-receipt" not in headers:
-            continue
-        receipt = headers["sx-receipt"].decode()
-        at = int(headers.get("sx-ingested", record.timestamp))
-        if here != (receipt, at):
-            if here is not None:
-                yield here, ids
-            here, ids = (receipt, at), {}
-        if "ce_id" in headers:
-            ids[headers["ce_id"].decode()] = None
-        if "sx-delivery" in headers:
-            ids["delivery", headers["sx-delivery"].decode()] = None
-    if here is not None:
-        yield here, ids
-
-
-def _lettered(records: Iterable[Record], source: str) -> Iterator[tuple[str, int]]:
-    """(receipt, arrival in ms) of the dead letters that ingest wrote of a source, one after another of a body once."""
-    last = ""
-    for record in records:
-        receipt = dict(record.headers).get("sx-receipt", b"").decode()
-        if receipt and receipt != last and record.key == source.encode():
-            yield receipt, record.timestamp
-            last = receipt

@@ -25,6 +25,7 @@ from services.quality import store
 from services.quality.core.health import WEIGHTS
 from services.quality.core.incidents import Counts
 from services.quality.handlers.incidents import observe
+from services.quality.handlers.sampling import Sampler
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Judge:
         self.codecs, self.references = codecs, references
         self.rules: dict[str, list[CompiledRule]] = {}
         self.lock = asyncio.Lock()
+        self.sampler = Sampler()
 
     async def redefine(self, entry: CatalogEntry) -> None:
         """Compile the rules anew; one that does not compile is left out, and said so."""
@@ -80,6 +82,7 @@ class Judge:
         time = pl.col(source.event_time)
         frame = frame.filter(time.is_not_null()).with_columns(time.dt.truncate("1h").alias(HOUR))
         if frame.height:
+            await self.sampler.look(connection, source, frame)
             arrived = max(record.timestamp for record in data)
             await self._judge(
                 connection, source, frame.drop(INDEX), datetime.fromtimestamp(arrived / 1000, tz=UTC)

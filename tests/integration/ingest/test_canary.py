@@ -1,4 +1,4 @@
-"""What a source minimises is found nowhere afterwards: in no topic, table, log, answer or dead letter."""
+"""What a source minimises is found nowhere afterwards: in no topic, table, log, answer or dead letter, nor in Redis."""
 
 import asyncio
 import base64
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 from psycopg import sql
 
 from libs.common.kafka import consumer, read_all
@@ -19,6 +20,8 @@ CANARIES = {
     "iban": "DE89370400440532013000", "name": "Canaria Vogelsang-Öhr", "ip": "203.0.113.177",
     "born": "1987-06-15", "passport": "C01X00T47",
 }  # fmt: skip
+IDENTITY = {"national_id": "RSSMRA85T10A562S", "mrz": "L898902C36UTO7408122F1204159ZE184226B<<<<<10"}
+"""Kinds that are found in free text only."""
 NOTE = "call {name} at {phone} or {email}, card {card}, IBAN {iban}, from {ip}, passport {passport}".format(
     **CANARIES
 )
@@ -51,6 +54,35 @@ KPI = {
     "signals": [{"id": "any", "threshold": {"above": 0.5}}],
 }  # fmt: skip
 PUSH = "/v1/sources/canaries/events"
+WAYS: dict[str, dict[str, Any]] = {
+    "pseudonym": {"minimise": PSEUDONYM},
+    "token": {"minimise": {"kind": "tokenise", "secret": "TESTS_PEOPLE"}},
+    "encrypted": {"minimise": {"kind": "encrypt", "secret": "TESTS_PEOPLE", "subject": "person"}},
+    "dropped": {"minimise": {"kind": "drop"}},
+    "cut": {"minimise": {"kind": "truncate", "to": 2}},
+    "general": {"minimise": {"kind": "generalise", "prefix": 2}},
+    "redacted": {"scan": "redact"},
+}
+"""Every way that text is minimised."""
+FORMED = {name: CANARIES[name] for name in ("email", "phone", "card", "iban", "ip")} | IDENTITY
+"""What has a form by which it is found in free text."""
+EVERYTHING = {
+    f"{way}_{kind}": f"it is {text}, they say" if way == "redacted" else text
+    for way in WAYS
+    for kind, text in (FORMED if way == "redacted" else CANARIES | IDENTITY).items()
+}
+"""Every kind in every way, by field."""
+EVERY: dict[str, Any] = {
+    "kind": "source", "id": "canaries_every", "title": "Canaries, in every way", "owner": "fleet", "event_id": "id",
+    "event_time": "at", "key": ["person"], "partitions": 2, "on_malformed": "dead_letter",
+    "fields": [
+        {"name": "id", "type": "string", **WAYS["token"]}, {"name": "at", "type": "timestamp"},
+        {"name": "person", "type": "string", "classification": "personal", **WAYS["token"]},
+        {"name": "gate", "type": "int", "nullable": True},
+        *({"name": name, "type": "string", "nullable": True, "classification": "personal", **WAYS[name.split("_")[0]]}
+          for name in EVERYTHING),
+    ],
+}  # fmt: skip
 ENVELOPE = {"specversion": "1.0", "source": "/s", "type": "t"}
 
 
@@ -96,6 +128,55 @@ def bodies() -> Iterator[tuple[str, bytes, dict[str, str]]]:
     yield "text/plain", NOTE.encode(), {}
 
 
+def every(number: int, **more: Any) -> dict[str, Any]:
+    """One event of a person, each kind of whose data is in it in every way."""
+    id = f"{CANARIES['passport']}-every-{number}"
+    return {"id": id, "at": "2026-11-24T11:34:51Z", "person": CANARIES["name"], **EVERYTHING, **more}
+
+
+def push_everything(mesh: Mesh) -> list[str]:
+    """What was answered. What is malformed is driven again, and a steward asks what tokens stand for."""
+    ingest, path = mesh.service("ingest"), "/v1/sources/canaries_every/events"
+    mesh.define(EVERY)
+    until(lambda: ingest.post(path, content="[]").status_code == 200)
+    wrong = [
+        every(3, gate=NOTE),
+        every(4, seat=NOTE),
+        every(11, dropped_email=NOTE + "\0"),
+        every(5, encrypted_email=[NOTE]),
+        every(6, person=None),
+    ]
+    wrong += [every(7, **{name: {"of": text} for name, text in EVERYTHING.items()}), [every(8)]]
+    lines = [json.dumps(every(9)).encode(), json.dumps(every(10)).encode()[:-30]]
+    said = [
+        ingest.post(path, json=[every(1), every(2)]), ingest.post(path, json=[every(1), every(2)]),
+        ingest.post(path, json=wrong),
+        ingest.post(path, content=b"\n".join(lines), headers={"Content-Type": "application/x-ndjson"}),
+    ]  # fmt: skip
+    assert [answer.status_code for answer in said] == [200] * 4
+    mesh.define(EVERY | {"fields": [*EVERY["fields"], {"name": "seat", "type": "string", "nullable": True}]})
+    until(lambda: ingest.get("/v1/sources/canaries_every").json()["version"] == 2)
+    letters = "SELECT count(*) FROM read.dead_letters WHERE source = 'canaries_every'"
+    until(lambda: mesh.query(letters)[0][0] == 8)
+    order = ingest.post("/v1/redrives", json={"source": "canaries_every"}).json()["id"]
+    until(lambda: ingest.get(f"/v1/redrives/{order}").json()["state"] == "done")
+    said.append(ingest.get(f"/v1/redrives/{order}"))
+    events = "SELECT data FROM read.events WHERE source = 'canaries_every'"
+    until(lambda: len(mesh.query(events)) == 4)
+    for data in (row[0] for row in mesh.query(events)):
+        for way in ("token", "encrypted"):
+            body = {
+                "source": "canaries_every",
+                "field": f"{way}_email",
+                "values": [data[f"{way}_email"]],
+                "reason": "x",
+            }
+            shown = mesh.as_("stew").post("/v1/reveals", json=body).json()["items"]
+            assert [each["clear"] for each in shown] == [CANARIES["email"]]
+        assert data["redacted_card"] == "it is <card>, they say"
+    return [answer.text for answer in said]
+
+
 def forms(text: str) -> set[bytes]:
     """How it may stand somewhere: as it is, escaped, in hex."""
     return {text.encode(), json.dumps(text)[1:-1].encode(), text.encode().hex().encode()}
@@ -138,6 +219,22 @@ def stored(mesh: Mesh) -> dict[str, bytes]:
     return found
 
 
+def cached(mesh: Mesh) -> dict[str, bytes]:
+    """Key → all that Redis has under it."""
+    client: Any = redis.Redis.from_url(
+        mesh.stack.env["SEXTANT_REDIS"], decode_responses=True, encoding_errors="backslashreplace"
+    )
+    reads = {
+        "string": client.get, "hash": client.hgetall, "set": client.smembers, "stream": client.xrange,
+        "list": lambda key: client.lrange(key, 0, -1), "zset": lambda key: client.zrange(key, 0, -1),
+    }  # fmt: skip
+    with client:
+        return {
+            f"redis {key}": repr((key, reads[client.type(key)](key))).encode()
+            for key in client.scan_iter(count=1000)
+        }
+
+
 def holding(places: dict[str, bytes], texts: set[bytes]) -> set[str]:
     return {place for place, content in places.items() if any(text in content for text in texts)}
 
@@ -166,17 +263,19 @@ def answers(mesh: Mesh) -> list[str]:
     ingest.post("/v1/sources/canaries/watermark", json={"through": "2026-11-24T12:00:00Z"})
     values = "SELECT 1 FROM read.observations WHERE kpi = 'canary_visits'"
     until(lambda: mesh.query(values))
-    return said
+    return [*push_everything(mesh), *said]
 
 
 def test_no_topic_table_log_or_answer_holds_a_canary(mesh: Mesh, answers: list[str]) -> None:
     logs = {path.name: path.read_bytes() for path in (mesh.stack.home / "log").glob("*.log")}
-    places = asyncio.run(written(mesh)) | stored(mesh) | logs
+    until(lambda: holding(cached(mesh), forms(OPEN)))
+    places = asyncio.run(written(mesh)) | stored(mesh) | logs | cached(mesh)
     assert "ingest.log" in logs
     places |= {f"answer {number}": text.encode() for number, text in enumerate(answers)}
     places = {place: opened(content) for place, content in places.items()}
     assert holding(places, forms(OPEN)) >= {"events.canaries", "events.dead", "kpi.observations"}
-    for canary in (*CANARIES.values(), "canary.bird", "Vogelsang", "23456789", "10:34:56"):
+    parts = ("canary.bird", "Vogelsang", "23456789", "10:34:56")
+    for canary in (*CANARIES.values(), *IDENTITY.values(), *parts):
         assert holding(places, forms(canary)) == set(), canary
 
 

@@ -60,10 +60,10 @@ class World:
         known = Known(SETTINGS, catalog)
         self.reference = known.followed["hangars"] = self.reference or Followed(SETTINGS, hangars)
         self.reference.listeners.clear()
-        pool: Any = None
-        layout = Layout(SETTINGS, pool, catalog, source)
+        none: Any = None
+        layout = Layout(SETTINGS, none, catalog, source)
         layout.lay(source.partitions)
-        self.writer = Writer(SETTINGS, Admission(10**9, 10**9), layout, known, source, 1, 1)
+        self.writer = Writer(SETTINGS, Admission(10**9, 10**9), layout, known, none, source, 1, 1)
         standing: dict[bytes | None, Written] = {}
         for record in self.topics[PARKED.of("landings")]:
             standing.pop(record.key, None)

@@ -36,7 +36,7 @@ class IncidentItem(Answer):
     id: str
     source: str
     rule: str | None
-    kind: Literal["rule", "freshness", "parity"]
+    kind: Literal["rule", "freshness", "parity", "personal"]
     severity: Severity
     state: Literal["open", "acknowledged", "resolved"]
     owner: str
