@@ -33,6 +33,8 @@ class Settings(ServiceSettings):
     beyond it requests are answered 503."""
     max_queued_bytes: int = 128 * 1024 * 1024
     """Bytes of bodies that are read or wait to be published; shared alike."""
+    heartbeat_seconds: float = Field(default=30, gt=0)
+    """After which a partition of a source that nothing was written to gets a heartbeat."""
     dedup_window: int = 5_000_000
     """Ids remembered per source, for as long as its `dedup` says."""
     secrets: dict[str, SecretStr] = Field(default_factory=_secrets)

@@ -4,7 +4,7 @@ import asyncio
 import base64
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -251,6 +251,12 @@ class Batch:
         mark = [("sx-control", b"watermark"), ("sx-watermark", str(milliseconds(through)).encode())]
         for events in self.events:
             events.append((None, b"", mark))
+
+    def beat(self, partitions: Iterable[int]) -> None:
+        """A sign of life to those of these partitions that the transaction brings nothing else."""
+        for partition in partitions:
+            if not self.events[partition]:
+                self.events[partition].append((None, b"", [("sx-control", b"heartbeat")]))
 
     async def send(self, writer: AIOKafkaProducer) -> Mapping[int, Sequence[tuple[int, int]]]:
         """Whole batches per partition: an await per batch and not per record.

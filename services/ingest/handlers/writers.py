@@ -53,6 +53,8 @@ class Writer:
         """When the transaction in hand was begun."""
         self.taken: list[Submission] = []
         """What is in it."""
+        self.written = [clock.monotonic()] * self.partitions
+        """When something was last written to each partition."""
         self.bucket = Bucket(source.quota, clock.monotonic()) if source.quota else None
         for room in (admission.bytes, admission.records):
             held = telemetry.WAITING.labels(source.id, room.unit)
@@ -144,9 +146,13 @@ class Writer:
             stop = asyncio.create_task(stopping.wait())
             while not (stopping.is_set() and self.queue.empty()):
                 take = asyncio.create_task(self.queue.get())
-                await asyncio.wait({take, stop}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {take, stop}, timeout=self._quiet_for(), return_when=asyncio.FIRST_COMPLETED
+                )
                 if not take.done():
                     take.cancel()
+                    if not stopping.is_set():
+                        await self._publish(next(turn), [])
                     continue
                 await self._publish(next(turn), self._group(take.result()))
             self.ready.clear()  # whoever is still read comes too late
@@ -193,15 +199,29 @@ class Writer:
                 return group
             submission = self.queue.get_nowait()
 
+    def _quiet_for(self) -> float | None:
+        """Seconds until a partition is due a heartbeat. A table of references, which is compacted, has none."""
+        if self.source.reference:
+            return None
+        return max(0.0, min(self.written) + self.settings.heartbeat_seconds - clock.monotonic())
+
+    def _idle(self) -> list[int]:
+        """The partitions that are due one."""
+        since = clock.monotonic() - self.settings.heartbeat_seconds
+        return [] if self.source.reference else [n for n, at in enumerate(self.written) if at <= since]
+
     async def _publish(self, writer: AIOKafkaProducer, group: Sequence[Submission]) -> None:
         """One transaction; then the window, then the answers."""
         self.began, self.taken = clock.monotonic(), list(group)
         batch, begins = Batch(self, clock.now()), {}
         for submission in group:
             batch.take(submission)
+        batch.beat(self._idle())
         if not batch.is_empty:
             async with writer.transaction():
                 begins = await batch.send(writer)
+            for partition in (number for number, written in enumerate(batch.events) if written):
+                self.written[partition] = self.began
         for submission in group:
             self.window.remember(submission.new, submission.receipt, batch.ms)
             submission.places = located(submission.places, begins)
