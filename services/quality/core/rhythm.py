@@ -8,9 +8,11 @@ spreads below it. The spread is at least that of a Poisson process, sqrt(median)
 few events; where it is too large to tell half from whole, as it is of sources that come in irregular lots, a longer
 window is taken, and if none is long enough nothing is said. One week of four may have been a bad one.
 
-Silence is judged by gaps: three times the longest of at least twenty comparable ones, and by so much more as the longest
-of the weeks differ from each other, which they do where gaps have a heavy tail. For a Poisson process whose
-longest of n gaps is near ln(n) means, one further gap is that long with probability n^-3.
+Silence is judged by gaps: so many times the longest of those that are comparable, three at least. For a Poisson process,
+whose longest of n gaps is near ln(n) means, one further gap is three times that with probability n^-3. Where gaps have a
+heavy tail, as those between bursts have, it is more: 50^x, with the tail index x by B. M. Hill, "A Simple General
+Approach to Inference About the Tail of a Distribution" (1975), so that a further gap is that long in one of 50 n
+cases, and while n is small in one of 5,000.
 
 Median and spread of the same hour of the week: the seasonal baseline of Hochenbaum, Vallis, Kejariwal, "Automatic
 Anomaly Detection in the Cloud Via Statistical Learning" (2017), without its parametric test.
@@ -36,8 +38,9 @@ SPREADS = 5.0
 DROP, RECOVERED = 0.5, 0.75
 """Of what is expected: below the one it has dropped, above the other it is back. What lies between changes nothing."""
 ENOUGH_WEEKS = 3
-GAPS, LONGER, SHORTEST = 20, 3, 5
-"""Comparable gaps that there must be; how many times the longest is silence; and minutes that never are."""
+GAPS, SHORTEST = 20, 5
+"""Comparable gaps that there must be (of each week), and minutes that are never silence."""
+LONGER, SURE, FEW = 3.0, 50.0, 5_000.0
 
 
 @dataclass(frozen=True)
@@ -156,14 +159,17 @@ def quiet(counts: Counts) -> Quiet:
         start, stop = now - week * WEEK - minutes - HOUR, now - week * WEEK + HOUR
         if start >= 0:  # the gaps that lie there or reach into it
             weeks.append(gaps[(heard[1:] > start) & (heard[:-1] < stop)])
-    longest: float | None = None
+    comparable = gaps
     if len(weeks) >= ENOUGH_WEEKS:
         kept = _forgiving(weeks, [-float(each.max(initial=0)) for each in weeks])
-        if sum(each.size for each in kept) >= GAPS and all(each.size for each in kept):
-            of_weeks = [int(each.max()) for each in kept]
-            longest = max(of_weeks) * max(of_weeks) / min(of_weeks)
-    if longest is None:
-        if gaps.size < GAPS:
-            return Quiet(minutes, None)
-        longest = int(gaps.max())
-    return Quiet(minutes, max(SHORTEST, round(LONGER * longest)))
+        if all(each.size >= GAPS for each in kept):
+            comparable = np.concatenate(kept)
+    if comparable.size < GAPS:
+        return Quiet(minutes, None)
+    return Quiet(minutes, max(SHORTEST, round(_times(comparable) * int(comparable.max()))))
+
+
+def _times(gaps: NDArray[np.int64]) -> float:
+    """How many times the longest is silence."""
+    top = np.sort(gaps)[-int(gaps.size**0.5) - 1 :]
+    return max(LONGER, max(SURE, FEW / gaps.size) ** float(np.mean(np.log(top[1:] / top[0]))))
