@@ -2,11 +2,12 @@
 
 Counts per minute of arrival, up to four weeks and a bit, are all that is known. Nothing is assumed of their
 distribution but that what was will be: windows that are comparable with the present one (the same hour of the week, an
-hour earlier and later too, in each of the last weeks; with fewer than three weeks also all of the last three days) have
-a median and a spread, and the window at hand is called a drop when it has less than half of that median and lies five
-spreads below it. The spread is at least that of a Poisson process, sqrt(median), so that a low rate is not judged on
-few events; where it is too large to tell half from whole, as it is of sources that come in irregular lots, a longer
-window is taken, and if none is long enough nothing is said. One week of four may have been a bad one.
+hour earlier and later too, in each of the last weeks; with fewer than three weeks, and for the longest windows, also
+all of the last three days) have a median and a spread, and the window at hand is called a drop when it has less than
+half of that median and lies five spreads below it. The spread is at least that of a Poisson process, sqrt(median), so
+that a low rate is not judged on few events; where it is too large to tell half from whole, as it is of sources that
+come in irregular lots, a longer window is taken, and if none is long enough nothing is said. One week of four may have
+been a bad one.
 
 Silence is judged by gaps: so many times the longest of those that are comparable, three at least. For a Poisson process,
 whose longest of n gaps is near ln(n) means, one further gap is three times that with probability n^-3. Where gaps have a
@@ -38,8 +39,9 @@ SPREADS = 5.0
 DROP, RECOVERED = 0.5, 0.75
 """Of what is expected: below the one it has dropped, above the other it is back. What lies between changes nothing."""
 ENOUGH_WEEKS = 3
-GAPS, SHORTEST = 20, 5
-"""Comparable gaps that there must be (of each week), and minutes that are never silence."""
+GAPS, GAPS_A_WEEK, SHORTEST = 20, 60, 5
+"""Gaps that there must be; that there must be about the same hour of each week, else all are comparable; and minutes
+that are never silence."""
 LONGER, SURE, FEW = 3.0, 50.0, 5_000.0
 
 
@@ -81,7 +83,7 @@ def _of_window(total: NDArray[np.int64], minutes: int) -> Expected | None:
     samples: list[NDArray[np.int64]] = []
     if weeks:
         samples.append(np.concatenate(_forgiving(weeks, [int(each.sum()) for each in weeks])))
-    if len(weeks) < ENOUGH_WEEKS:
+    if len(weeks) < ENOUGH_WEEKS or minutes > HOUR:  # of so long windows the weeks have too few
         first = max(0, now - 3 * DAY)
         before = np.arange(now - minutes, first + minutes - 1, -minutes)
         if now - minutes < DAY:
@@ -162,7 +164,7 @@ def quiet(counts: Counts) -> Quiet:
     comparable = gaps
     if len(weeks) >= ENOUGH_WEEKS:
         kept = _forgiving(weeks, [-float(each.max(initial=0)) for each in weeks])
-        if all(each.size >= GAPS for each in kept):
+        if all(each.size >= GAPS_A_WEEK for each in kept):
             comparable = np.concatenate(kept)
     if comparable.size < GAPS:
         return Quiet(minutes, None)
