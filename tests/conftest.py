@@ -49,6 +49,8 @@ def mesh(servers: dict[str, str]) -> Generator[Mesh]:
     """The seven services, with the demonstration's workspace in force, and the secrets that tests' sources name."""
     os.environ["SEXTANT_SECRET_TESTS_DATABASE"] = urlparse(servers["SEXTANT_DATABASE"]).password or ""
     os.environ["SEXTANT_SECRET_TESTS_PEOPLE"] = secrets.token_hex(16)
+    os.environ["SEXTANT_SECRET_TESTS_EXAMPLES"] = "YSBzZWNyZXQgb2YgdGhlIGV4YW1wbGVz"
+    os.environ["SEXTANT_SETTLED_SECONDS"] = "2"  # of the books: nothing here stays undecided for longer
     with running_mesh(servers, "mesh") as mesh:
         yield mesh
 

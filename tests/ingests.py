@@ -250,7 +250,7 @@ class Books:
 async def books(settings: ServiceSettings) -> Books:
     found = Books()
     async for records in read_all(settings, EVENTS.of("drops")):
-        found.ids.update(dict(each.headers)["ce_id"].decode() for each in records)
+        found.ids.update(dict(each.headers)["ce_id"].decode() for each in records if each.value)
     async for records in read_all(settings, DEAD.name):
         letters = [DeadLetter.decode(each.value or b"") for each in records]
         found.letters.update(base64.b64decode(each.payload_b64).decode() for each in letters)

@@ -173,6 +173,25 @@ describe('the live stream', () => {
   })
 })
 
+describe('a source', () => {
+  it('is shown with how it arrives and whether the way is whole, and says how to send to it', async () => {
+    const page = await opened('ana', { at: '#/quality' })
+    await loaded(page)
+    await page.getByRole('link', { name: 'Departures', exact: true }).click()
+    await page.getByRole('heading', { name: 'Arrival' }).waitFor()
+    await loaded(page)
+    expect(await page.locator('.flow .flow-events').count()).toBeGreaterThan(0)
+    expect(await page.locator('td[data-label="Way through"]', { hasText: /^alive \d+ s ago$/ }).count()).toBeGreaterThan(0)
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write'])
+    await page.getByRole('button', { name: 'Python' }).click()
+    await page.getByRole('button', { name: 'Copy' }).click()
+    await page.getByText('Copied').waitFor()
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toContain('httpx.post(')
+    await expectAccessible(page)
+    await picture(page, 'source')
+  })
+})
+
 describe('a signal', () => {
   it('is opened, acknowledged and decided on, and the decision is found again with what was seen', async () => {
     const page = await opened('lena', { at: '#/signals?verdict=sustained&kpi=cancellation_rate' })
@@ -243,7 +262,7 @@ describe.each([
 ] as const)('every screen in $colours, $width wide', ({ colours, width }) => {
   it('has nothing that axe finds fault with, and nothing sticks out', async () => {
     const signal = await blizzard('LGA')
-    const screens = ['#/', '#/signals', `#/signals/${signal}`, '#/decisions', '#/quality', '#/audit', '#/kpis/departure_delay?range=7d', '#/nowhere']
+    const screens = ['#/', '#/signals', `#/signals/${signal}`, '#/decisions', '#/quality', '#/quality/departures', '#/quality/airports', '#/audit', '#/kpis/departure_delay?range=7d', '#/nowhere']
     const page = await opened('stew', { colours, width })
     for (const screen of screens) {
       await visit(page, screen)

@@ -25,6 +25,9 @@ export type Annotation = Schemas['AnnotationItem']
 export type Objective = Schemas['ObjectiveItem']
 export type KeyResult = Schemas['KeyResultItem']
 export type Source = Schemas['SourceSummary']
+export type SourceDetail = Schemas['SourceDetail']
+export type Flow = Schemas['Flow']
+export type PartitionShown = Schemas['PartitionShown']
 export type Health = Schemas['Health']
 export type Incident = Schemas['IncidentItem']
 export type IncidentBody = Schemas['IncidentBody']
@@ -116,6 +119,11 @@ export const listAnnotations = (kpi: string, signal?: AbortSignal) =>
 export const annotate = (body: Schemas['AnnotationBody']) => post<Schemas['Outcome']>(path('annotations'), body)
 
 export const listSources = (signal?: AbortSignal) => get<Schemas['SourceList']>(path('sources'), {}, signal)
+
+export const readSource = (id: string, signal?: AbortSignal) => get<SourceDetail>(path('sources', id), {}, signal)
+
+export const readExamples = (id: string, signal?: AbortSignal) =>
+  get<Schemas['SourceExamples']>(path('sources', id, 'examples'), {}, signal)
 
 export const listIncidents = (query: { state?: string | null; source?: string | null; page_token?: string | null }, signal?: AbortSignal) =>
   get<Schemas['IncidentPage']>(path('incidents'), { ...query }, signal)

@@ -1,5 +1,6 @@
 import { html, nothing, type PropertyValues, type TemplateResult } from 'lit'
 import { customElement } from 'lit/decorators.js'
+import { keyed } from 'lit/directives/keyed.js'
 import { live } from './live.ts'
 import { href, route } from './router.ts'
 import { session } from './session.ts'
@@ -16,6 +17,7 @@ import './views/quality.ts'
 import './views/sign-in.ts'
 import './views/signal.ts'
 import './views/signals.ts'
+import './views/source.ts'
 
 interface Screen {
   title: string
@@ -36,7 +38,10 @@ const SCREENS: Record<string, { list: Screen; one?: Screen }> = {
     list: { title: 'Decisions', render: () => html`<sx-decisions></sx-decisions>` },
     one: { title: 'Decision', render: (id) => html`<sx-decision .decision=${id}></sx-decision>` },
   },
-  quality: { list: { title: 'Quality', render: () => html`<sx-quality></sx-quality>` } },
+  quality: {
+    list: { title: 'Quality', render: () => html`<sx-quality></sx-quality>` },
+    one: { title: 'Source', render: (id) => html`${keyed(id, html`<sx-source .source=${id}></sx-source>`)}` },
+  },
   audit: { list: { title: 'Audit', render: () => html`<sx-audit></sx-audit>` } },
 }
 

@@ -75,6 +75,33 @@ def show(found: dict[str, Any], *, drafted: bool) -> None:
         out.print(f"    and {len(found['rejected']) - MOST_SHOWN} more")
 
 
+@source.command("example")
+def example(
+    source: Annotated[str, typer.Argument(help="The source's id.")],
+    server: Url,
+    curl: Annotated[bool, typer.Option("--curl", help="Only the commands with curl.")] = False,
+    python: Annotated[bool, typer.Option("--python", help="Only the program in Python.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """How to send events to a source: commands with curl and a program in Python that send one that it accepts.
+
+    Example: sextant source example weather --curl | sh
+    """
+    try:
+        with Server(server) as gateway:
+            found = gateway.get(f"/v1/sources/{source}/examples")
+    except Unreachable as error:
+        raise fail(str(error)) from error
+    if as_json:
+        print(json.dumps(found))
+    elif curl != python:
+        print(found["curl" if curl else "python"], end="")
+    else:
+        for need in found["needs"]:
+            print(f"# {need}")
+        print(f"\n# with curl\n{found['curl']}\n# with Python\n{found['python']}", end="")
+
+
 @source.command()
 def advise(
     source: Annotated[str, typer.Argument(help="The source's id.")], server: Url, as_json: AsJson = False

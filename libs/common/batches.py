@@ -27,6 +27,9 @@ TIMESTAMP, VALUE = "__timestamp", "__value"
 CONTROL = b"sx-control"
 """In the headers of what is no event (ARCHITECTURE.md, section 3)."""
 
+HEARTBEAT = (CONTROL.decode(), b"heartbeat")
+"""The header of a sign of life of ingest, which says nothing of the source."""
+
 _NUMBER = struct.Struct(">i")
 _LENGTH, _COUNT, _HEAD = 8, 57, 61
 """Places in a batch: its length (of what follows), the number of its records, where they begin."""
@@ -210,3 +213,9 @@ def controls(records: Sequence[Record]) -> list[Record]:
     if isinstance(records, Records):
         records = [record for batch in records.batches if CONTROL in batch.raw for record in batch.records]
     return [record for record in records if not record.value]
+
+
+def are_heartbeats(records: Sequence[Record]) -> bool:
+    """Whether there is nothing among them but signs of life."""
+    found = controls(records)
+    return bool(found) and len(found) == len(records) and all(HEARTBEAT in each.headers for each in found)

@@ -197,6 +197,28 @@ async def starts_of(settings: ServiceSettings, name: str) -> dict[int, int]:
         await client.stop()
 
 
+async def span_of(settings: ServiceSettings, topic: str, start: int, stop: int) -> dict[int, tuple[int, int]]:
+    """Partition → the offsets (first, behind the last) of the committed records stamped in [start, stop) ms."""
+    places = [
+        TopicPartition(settings.prefix + topic, number)
+        for number in await partitions_of(settings, settings.prefix + topic)
+    ]
+    client = consumer(settings)
+    try:
+        await client.start()
+        if not places:
+            return {}
+        ends = await client.end_offsets(places)
+        firsts, lasts = [await client.offsets_for_times(dict.fromkeys(places, at)) for at in (start, stop)]
+
+        def at(found: Any, tp: TopicPartition) -> int:
+            return ends[tp] if found[tp] is None else found[tp].offset
+
+        return {tp.partition: (at(firsts, tp), at(lasts, tp)) for tp in places}
+    finally:
+        await client.stop()
+
+
 async def high_watermarks(settings: ServiceSettings, name: str) -> dict[int, int]:
     """Partition → the offset that its next record gets, open transactions included; {} if there is no such topic."""
     return await _ends(settings, name, "read_uncommitted")

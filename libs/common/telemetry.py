@@ -47,6 +47,31 @@ PERSONAL = Counter(
     "Values that look like personal data, of those that were looked through.",
     ("source", "field", "kind"),
 )
+_PARTITION = ("source", "partition")
+SOURCE_EVENTS = Counter("sextant_source_events", "Events of a source as quality read them.", _PARTITION)
+SOURCE_ERRORS = Counter(
+    "sextant_source_errors", "Records of a source's topic that quality could not read.", _PARTITION
+)
+FRESHNESS = Gauge("sextant_freshness_seconds", "Since the last event arrived.", _PARTITION)
+HEARTBEAT_AGE = Gauge(
+    "sextant_heartbeat_age_seconds",
+    "Since ingest last wrote a heartbeat, or an event, that quality read.",
+    _PARTITION,
+)
+EXPECTED_RATE = Gauge(
+    "sextant_expected_events_per_minute",
+    "Of a source now, by the rhythm that it had; NaN: it cannot be said.",
+    ("source",),
+)
+ERROR_SHARE = Gauge(
+    "sextant_error_share", "Dead letters of what a source brought in the last fifteen minutes.", ("source",)
+)
+OPEN_INCIDENTS = Gauge("sextant_open_incidents", "Incidents that are not resolved.", ("source", "kind"))
+LEDGER_IMBALANCE = Gauge(
+    "sextant_ledger_imbalance",
+    "Records of settled minutes that were accepted and are not archived, or are archived and in no books.",
+    ("source", "why"),
+)
 LATE_ROWS = Counter(
     "sextant_pull_late_rows", "Rows that were committed behind a pull's cursor, and found.", ("source",)
 )

@@ -70,11 +70,11 @@ PARKED = Topic(
 )  # fmt: skip
 DEAD = Topic(
     "events.dead", "records that were refused, with origin and reason", DeadLetter, "source",
-    ("ingest", "detector", "quality", "archive", "governance", "strategy"), ("archive",),
+    ("ingest", "detector", "quality", "archive", "governance", "strategy"), ("archive", "quality"),
     retention=timedelta(days=30),
 )  # fmt: skip
 LEDGER = Topic(
-    "ledger", "the books of ingest, per transaction", LedgerEntry, "source", ("ingest",), ("archive",),
+    "ledger", "the books of ingest, per transaction", LedgerEntry, "source", ("ingest",), ("archive", "quality"),
 )  # fmt: skip
 INPUTS = Topic(
     "detector.inputs", "how far each input partition was combined for each KPI", None, "source/partition",

@@ -41,7 +41,14 @@ async def main(settings: Settings) -> None:
     await answers.start()
     follower = Follower(settings, health.part("catalog"))
     keepers = Keepers(settings, follower.catalog, Codecs(registry), answers)
-    events = StoredLoop(settings, "archive.events", connections, keepers.events, health.part("events"))
+    events = StoredLoop(
+        settings,
+        "archive.events",
+        connections,
+        keepers.events,
+        health.part("events"),
+        at_rest=partial(keepers.rested, connections),
+    )
     observations = StoredLoop(
         settings, "archive.observations", connections, keepers.observations, health.part("observations")
     )

@@ -63,6 +63,14 @@ async def note_end(connection: Connection, topic: str, partition: int, end: int)
     )  # fmt: skip
 
 
+async def note_read(pool: asyncpg.Pool, topic: str, partition: int, next_offset: int) -> None:
+    """Nothing is left of the topic behind its last record: it goes no further than it is archived."""
+    await pool.execute(
+        'UPDATE archive.ends SET "end" = $3 WHERE topic = $1 AND partition = $2 AND "end" > $3',
+        topic, partition, next_offset,
+    )  # fmt: skip
+
+
 async def upsert_references(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     await connection.executemany(
         "INSERT INTO archive.reference_rows VALUES ($1, $2, $3, $4, $5, $6)"

@@ -33,12 +33,12 @@ from services.ingest.core.fix import Fix
 from services.ingest.core.records import Bad, Good, Validator, documents
 from services.ingest.core.redrives import Command, Order
 from services.ingest.handlers import binaries, bodies
-from services.ingest.handlers.batch import Submission
 from services.ingest.handlers.parking import Order as ParkingOrder
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import Redrives
 from services.ingest.handlers.replays import replayed
 from services.ingest.handlers.schemas import Schemas
+from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.tries import attempt
 from services.ingest.handlers.vault import Vault
 from services.ingest.handlers.writers import Writer, Writers

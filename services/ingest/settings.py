@@ -36,6 +36,8 @@ class Settings(ServiceSettings):
     repartition_seconds: float = 60
     """So long pushes to a source wait at most while its partitions are added to: for whoever reads it to have read what
     was there before."""
+    heartbeat_seconds: float = Field(default=30, gt=0)
+    """After which a partition of a source that nothing was written to gets a heartbeat."""
     dedup_window: int = 5_000_000
     """Ids remembered per source, for as long as its `dedup` says."""
     parked_events: int = 100_000

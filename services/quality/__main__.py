@@ -16,10 +16,12 @@ from libs.common.service import Health, run, serve
 from libs.common.stream import StoredLoop
 from libs.common.topics import EVENTS, used_by
 from services.quality.api import routes
+from services.quality.handlers.books import Books
 from services.quality.handlers.health import HealthLoop
 from services.quality.handlers.incidents import IncidentCommands
 from services.quality.handlers.judge import Judge
 from services.quality.handlers.parity import Parity
+from services.quality.handlers.rhythm import Rhythm
 from services.quality.settings import Settings
 
 
@@ -47,7 +49,7 @@ async def main(settings: Settings) -> None:
         await listen()
         await events.run(stopping)
 
-    async def after_catalog(loop: Parity, stopping: asyncio.Event) -> None:
+    async def after_catalog(loop: Parity | Books | Rhythm, stopping: asyncio.Event) -> None:
         await follower.wait(stopping)
         await loop.run(stopping)
 
@@ -57,6 +59,8 @@ async def main(settings: Settings) -> None:
         "events": judging,
         "health": HealthLoop(connections, follower.catalog).run,
         "parity": partial(after_catalog, Parity(connections, follower.catalog)),
+        "books": partial(after_catalog, Books(settings, connections, follower.catalog)),
+        "rhythm": partial(after_catalog, Rhythm(connections, follower.catalog)),
         "outbox": Publisher(settings, "quality", connections, health.part("outbox")).run,
     }
     try:

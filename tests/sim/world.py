@@ -13,6 +13,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from libs.common import clock
+from libs.common.batches import HEARTBEAT
 from libs.common.catalog import Catalog, Source
 from libs.common.errors import TryLater
 from libs.common.events import CatalogEntry
@@ -56,6 +57,7 @@ class World:
         self.broker = Broker(self.dice, strike=self.strike)
         self.machines = [Machine(self, number) for number in range(scenario.processes)]
         self.losses = random.Random(scenario.seed + 1)
+        self.beats = random.Random(scenario.seed + 2)
         self.later_until = 0.0
         self.over = asyncio.Event()
         """All is consumed: what still runs may end."""
@@ -120,6 +122,9 @@ class World:
                 await asyncio.sleep(arrival.open)
                 last = attempt == arrival.aborted
                 await (writer.commit_transaction() if last else writer.abort_transaction())
+            if self.beats.random() < 0.3:  # a sign of life changes nothing
+                async with writer.transaction():
+                    await writer.send(topic, b"", partition=self.beats.randrange(2), headers=[HEARTBEAT])
         await asyncio.sleep(max(0.0, self._last_change - loop.time()))
         async with writer.transaction():
             for number in range(2):

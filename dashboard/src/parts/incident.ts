@@ -1,7 +1,7 @@
 import { html, nothing, type TemplateResult } from 'lit'
 import { customElement, property, state } from 'lit/decorators.js'
 import { type Incident, type IncidentBody, stepIncident } from '../api.ts'
-import { ago, integer, percent, words } from '../format.ts'
+import { ago, integer, percent, time, words } from '../format.ts'
 import { Problem } from '../http.ts'
 import { present } from '../live.ts'
 import { mark, severityMark } from '../marks.ts'
@@ -49,10 +49,26 @@ export class IncidentCard extends View {
           ${incident.assignee ? html`<span>assigned to ${incident.assignee}</span>` : nothing}
           ${incident.cause ? html`<span>cause: ${words(incident.cause)}</span>` : nothing}
         </p>
+        ${incident.missing.length ? this.missing(incident) : nothing}
         ${incident.note ? html`<p>${incident.note} <span class="quiet">${incident.by}</span></p>` : nothing}
       </div>
       ${this.steps()} ${this.problem ? failure(this.problem) : nothing}
     </article>`
+  }
+
+  /** The first of the records that the books and the archive do not agree on. */
+  private missing({ missing }: Incident): TemplateResult {
+    return html`<details>
+      <summary>${missing.length === 1 ? 'The record' : `${missing.length} records`}, by their places</summary>
+      <ul class="missing">
+        ${missing.map(
+          (each) => html`<li>
+            <code>${each.topic}/${each.partition}/${each.offset}</code> ${each.event_id ? html`event ${each.event_id},` : nothing}
+            ${words(each.why)}, arrived ${time(each.minute)}
+          </li>`,
+        )}
+      </ul>
+    </details>`
   }
 
   private steps(): TemplateResult {

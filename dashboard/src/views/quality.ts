@@ -6,7 +6,7 @@ import { Following, live, present } from '../live.ts'
 import { Load } from '../load.ts'
 import { count, mark, qualityTriple } from '../marks.ts'
 import { Pages } from '../pages.ts'
-import { adjust, route } from '../router.ts'
+import { adjust, href, route } from '../router.ts'
 import { empty, loaded } from '../states.ts'
 import { View } from '../view.ts'
 import '../parts/dead-letters.ts'
@@ -110,7 +110,7 @@ export class Quality extends View {
       html`<td class="number" data-label=${name}>${value === undefined ? '—' : integer(value)}</td>`
     return html`<tr>
       <td data-label="Source" class="what">
-        <strong>${source.title}</strong>
+        <strong><a href=${href(['quality', source.id])}>${source.title}</a></strong>
         <span class="quiet">${words(source.owner)}${source.open_incidents ? html`, ${count(source.open_incidents, 'open incident')}` : nothing}</span>
       </td>
       <td data-label="Health">

@@ -116,7 +116,7 @@ def _scan(source: Source, field: SourceField) -> tuple[str, str] | None:
         )
     if field.name == source.event_id:
         return "names an event: redacted, events would fall together", "event has an id"
-    if source.reference and field.name in source.key:
+    if source.reference and field.name in source.key_fields:
         return "is of the primary key: redacted, rows would fall together", "reference has a key"
     if source.pull is not None and field.name in _cursors(source.pull):
         return "is the pull's cursor, which is kept as it comes", "cursor in clear"

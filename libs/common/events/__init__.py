@@ -22,7 +22,7 @@ from libs.common.events.observation import (
     Status,
     VersionReady,
 )
-from libs.common.events.quality import Cause, HealthChanged, IncidentChanged
+from libs.common.events.quality import Cause, HealthChanged, IncidentChanged, IncidentKind, Missing
 from libs.common.events.series import parse_series_key, series_key
 from libs.common.events.signal import SignalChanged, Verdict
 
@@ -43,8 +43,10 @@ __all__ = [
     "Expectation",
     "HealthChanged",
     "IncidentChanged",
+    "IncidentKind",
     "LateEvents",
     "LedgerEntry",
+    "Missing",
     "Moment",
     "Observation",
     "OffsetRange",

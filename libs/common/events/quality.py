@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from libs.common.events.event import Event, Moment
 from libs.common.events.observation import Severity
 
@@ -19,6 +21,24 @@ Cause = Literal[
     "real_world_change",
 ]
 
+IncidentKind = Literal["rule", "freshness", "parity", "ledger", "rate", "silence", "frozen", "personal"]
+
+
+class Missing(BaseModel):
+    """A record of a source's topic, or of `events.dead`, that the books and the archive do not agree on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    why: Literal["not_archived", "not_in_books"]
+    minute: Moment
+    """Of arrival."""
+    topic: str
+    partition: int
+    offset: int
+    event_id: str | None = None
+    """None where it has none, and where the field is personal or sensitive: the place leads to it."""
+    receipt: str | None = None
+
 
 class IncidentChanged(Event):
     """The whole incident after one change, on `quality.incidents`."""
@@ -27,9 +47,9 @@ class IncidentChanged(Event):
     change: Literal["opened", "updated", "acknowledged", "assigned", "resolved", "reopened"]
     source: str
     rule: str | None
-    """The rule that was broken; the KPI whose values differ (parity); field and kind of what was found (personal); None
-    for a freshness incident."""
-    kind: Literal["rule", "freshness", "parity", "personal"]
+    """The rule that was broken; the KPI whose values differ (parity); the field that stands still (frozen); field and
+    kind of what was found (personal); else None."""
+    kind: IncidentKind
     severity: Severity
     state: Literal["open", "acknowledged", "resolved"]
     owner: str
@@ -46,6 +66,8 @@ class IncidentChanged(Event):
     by: str = "quality"
     note: str = ""
     """What the person who made this change said of it."""
+    missing: list[Missing] = Field(default_factory=list)
+    """Of a ledger incident: the first of the records that it is about."""
     recorded_at: Moment
 
 

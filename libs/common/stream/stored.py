@@ -43,6 +43,12 @@ class Keeper(Protocol):
         ...
 
 
+class Rest(Protocol):
+    """Told when a partition was read to its end: `next_offset` is behind its last record, marks of transactions aside."""
+
+    async def __call__(self, tp: TopicPartition, next_offset: int) -> None: ...
+
+
 class StoredLoop:
     """Runs a Keeper as the member `name` (`service.loop`) of the group of that name."""
 
@@ -55,10 +61,11 @@ class StoredLoop:
         readiness: Readiness,
         *,
         max_records: int = 10_000,
+        at_rest: Rest | None = None,
     ) -> None:
         self.settings, self.name, self.pool, self.keep = settings, name, pool, keep
         self.schema = name.partition(".")[0]
-        self.max_records = max_records
+        self.max_records, self.at_rest = max_records, at_rest
         self.membership = Membership(settings, name, self._own, readiness)
         self.dead: AIOKafkaProducer | None = None
 
@@ -82,11 +89,13 @@ class StoredLoop:
     async def _own(self, client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event) -> None:
         topic = tp.topic.removeprefix(self.settings.prefix)
         expected = await self._seek(client, tp, topic)
-        limit, backoff = Limit(), Backoff()
+        limit, backoff, rests = Limit(), Backoff(), False
         while not release.is_set():
             records = await fetch(client, tp, release, timeout_ms=250, max_records=self.max_records)
             if not records:
+                rests = rests or release.is_set() or await self._rest(client, tp, topic, expected)
                 continue
+            rests = False
             try:
                 await self._step(tp, topic, records, expected, limit)
                 expected = records[-1].offset + 1
@@ -111,6 +120,19 @@ class StoredLoop:
                 await asyncio.sleep(backoff.next())
             lag = (client.highwater(tp) or 0) - expected
             telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
+
+    async def _rest(self, client: AIOKafkaConsumer, tp: TopicPartition, topic: str, expected: int) -> bool:
+        """Whether the partition is read to its end; told once, until there is more."""
+        end = client.last_stable_offset(tp)
+        if end is None or await client.position(tp) < end:
+            return False
+        telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(0)
+        if self.at_rest is not None:
+            try:
+                await self.at_rest(tp, expected)
+            except (asyncpg.PostgresConnectionError, OSError):
+                return False
+        return True
 
     async def _seek(self, client: AIOKafkaConsumer, tp: TopicPartition, topic: str) -> int:
         statement = f'SELECT next_offset FROM "{self.schema}".offsets WHERE topic = $1 AND partition = $2'

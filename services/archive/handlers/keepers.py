@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+import asyncpg
 from aiokafka import AIOKafkaProducer, TopicPartition
 from pydantic import ValidationError
 
@@ -104,6 +105,10 @@ class Keepers:
             connection, topic, tp.partition, max(self.end_of(tp) or 0, records[-1].offset + 1)
         )
         return bad
+
+    async def rested(self, pool: asyncpg.Pool, tp: TopicPartition, next_offset: int) -> None:
+        """A topic of `events` was read to its end: what the marks of transactions take of it is nothing to wait for."""
+        await store.note_read(pool, tp.topic.removeprefix(self.settings.prefix), tp.partition, next_offset)
 
     async def observations(
         self, connection: Connection, tp: TopicPartition, records: Sequence[Record]

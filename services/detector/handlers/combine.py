@@ -11,7 +11,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common import clock, telemetry
-from libs.common.batches import controls
+from libs.common.batches import are_heartbeats, controls
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage, TryLater
 from libs.common.expressions import TIME
@@ -184,6 +184,10 @@ class Combine:
             if not outputs:
                 outputs += await self._silence(tp, source, state)
             return outputs
+        if are_heartbeats(
+            records
+        ):  # a partition that brings nothing else is as silent as one that brings nothing
+            return outputs
         state.heard, state.idle = clock.monotonic(), False
         events, bad = await self.reading.events(source, tp.partition, records)
         live = [kpis[name] for name in sorted(state.progress.live & kpis.keys())]
@@ -332,8 +336,9 @@ class Combine:
             return []
         assert self.client is not None
         end = (await self.client.end_offsets([tp]))[tp]
-        if await self.client.position(tp) < end:
-            state.heard = clock.monotonic()
+        if (
+            await self.client.position(tp) < end
+        ):  # looked at again when what is left was read: it may be heartbeats
             return []
         state.idle = True
         return bus.marks(source.id, tp.partition, None, idle=True, since=end, upto=end)

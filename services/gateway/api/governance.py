@@ -29,6 +29,7 @@ from services.gateway.api.models.signals import Outcome
 from services.gateway.api.paging import PageToken, SmallLimit, cut
 from services.gateway.api.positions import present_position
 from services.gateway.api.problems import RESPONSES
+from services.gateway.api.showing import incident_shown
 from services.gateway.api.sources import IdempotencyKey
 from services.gateway.core.masking import conceal
 from services.gateway.store import governance as rows
@@ -55,7 +56,9 @@ async def list_incidents(
         await rows.incidents(asker.desk.pool, state, source, after, limit + 1), limit, ("opened_at", "id")
     )
     page = IncidentPage(
-        items=[IncidentItem(**{name: row[name] for name in IncidentItem.model_fields}) for row in found],
+        items=[
+            IncidentItem.model_validate(incident_shown(asker.desk.catalog, asker.veil, row)) for row in found
+        ],
         stream=position,
         next_page_token=asker.next_page(last, parameters),
         as_of=asker.desk.now(),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from libs.common.catalog import Catalog
 from services.gateway.api.desk import Desk
 from services.gateway.api.models.governance import IncidentItem
 from services.gateway.api.models.kpis import ObservationItem
@@ -56,7 +57,7 @@ def show(desk: Desk, rights: Rights, channel: str, entry: Entry) -> Shown | None
 
 def _show(desk: Desk, veil: Veil, channel: str, fact: Mapping[str, Any]) -> dict[str, Any] | None:
     if channel == "incidents":
-        return {name: fact.get(name) for name in IncidentItem.model_fields}
+        return incident_shown(desk.catalog, veil, fact)
     if channel == "health":
         return {name: value for name, value in fact.items() if name != "version"}
     if channel == "actions":
@@ -71,6 +72,19 @@ def _show(desk: Desk, veil: Veil, channel: str, fact: Mapping[str, Any]) -> dict
     if channel == "signals":
         shown["reason"] = veil.prose(fact.get("reason") or "")
         shown["state"] = "closed" if fact["change"] == "closed" else "open"
+    return shown
+
+
+def incident_shown(catalog: Catalog, veil: Veil, fact: Mapping[str, Any]) -> dict[str, Any]:
+    """An incident; the ids of events that it names as those of events are shown. One of before names none."""
+    source = catalog.source(fact["source"])
+    shown = {name: fact.get(name) for name in IncidentItem.model_fields}
+    shown["missing"] = [
+        {**each, "event_id": veil.value(fact["source"], source.event_id, each["event_id"])}
+        if source is not None and source.event_id is not None and each["event_id"] is not None
+        else each
+        for each in fact.get("missing") or ()
+    ]
     return shown
 
 

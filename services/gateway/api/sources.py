@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
+from libs.common.topics import EVENTS
 from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.commands import call, forward, stream_through, written
 from services.gateway.api.models.signals import Outcome
@@ -14,14 +16,19 @@ from services.gateway.api.models.sources import (
     Books,
     Cadence,
     FieldShown,
+    Flow,
+    FlowMinute,
     Health,
     IngestReceipt,
     LedgerMinute,
     LedgerPage,
     Parked,
     ParkedBody,
+    PartitionShown,
+    RhythmShown,
     RuleSummary,
     SourceDetail,
+    SourceExamples,
     SourceList,
     SourceSummary,
     TryBody,
@@ -31,9 +38,13 @@ from services.gateway.api.paging import PageToken, SmallLimit, cut
 from services.gateway.api.partitions import partitions
 from services.gateway.api.problems import RESPONSES, Refused
 from services.gateway.core.cadence import measured
+from services.gateway.core.examples import curl, event_of, needs, python
 from services.gateway.store import sources as rows
 
 router = APIRouter(prefix="/v1", tags=["sources"], responses=RESPONSES)
+
+FLOW_HOURS = timedelta(hours=6)
+"""Of arrival, that a source is shown with."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -122,8 +133,24 @@ async def get_source(source: str, asker: SignedIn) -> SourceDetail:
             if rule.source == source
         ],
         kpis=[kpi for kpi in asker.visible_kpis() if catalog.kpis and _source_of(asker, kpi) == source],
+        flow=None if definition.reference else await _flow(asker, source),
     )
     return await asker.answer(detail, "read source", f"sources/{source}")
+
+
+async def _flow(asker: Asker, source: str) -> Flow:
+    now = asker.desk.now()
+    since = now.replace(second=0, microsecond=0) - FLOW_HOURS
+    found = await rows.flow(asker.desk.pool, source, EVENTS.of(source), since, now)
+    errors = sum(row["errors"] for row in found.minutes)
+    came = errors + sum(row["events"] for row in found.minutes)
+    return Flow(
+        since=since,
+        minutes=[FlowMinute(**row) for row in found.minutes],
+        error_share=errors / came if came else None,
+        partitions=[PartitionShown(**row) for row in found.partitions],
+        rhythm=RhythmShown(**found.rhythm) if found.rhythm else None,
+    )
 
 
 def _source_of(asker: Asker, kpi: str) -> str | None:
@@ -144,6 +171,23 @@ async def get_cadence(source: str, asker: SignedIn) -> Cadence:
         **asdict(measured(arrivals)),
     )
     return await asker.answer(answer, "read cadence", f"sources/{source}")
+
+
+@router.get("/sources/{source}/examples")
+async def get_examples(source: str, request: Request, asker: SignedIn) -> SourceExamples:
+    """How to send events to the source: one that it accepts, and curl and Python that send it."""
+    asker.require("read")
+    definition = asker.source(source)
+    rules = [rule for rule in asker.desk.catalog.rules if rule.source == source]
+    event = event_of(definition, rules, asker.desk.now())
+    url = f"{request.base_url}v1/sources/{source}/events"
+    return SourceExamples(
+        source=source,
+        event=event,
+        curl=curl(definition, url, event),
+        python=python(definition, url, event),
+        needs=needs(definition),
+    )
 
 
 @router.post("/sources/try", response_model=Outcome)

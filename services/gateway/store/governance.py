@@ -15,7 +15,7 @@ async def incidents(
     rows: list[Mapping[str, Any]] = await pool.fetch(
         """
         select id, source, rule, kind, severity, state, owner, assignee, cause, violations, assessed,
-               opened_at, last_seen_at, resolved_at, summary, by, note, recorded_at
+               opened_at, last_seen_at, resolved_at, summary, by, note, missing, recorded_at
           from read.incidents
          where ($1::text is null or state = $1) and ($2::text is null or source = $2)
            and ($3::timestamptz is null or (opened_at, id) < ($3, $4))

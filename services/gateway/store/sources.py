@@ -76,6 +76,49 @@ async def ledger(
     return rows
 
 
+@dataclass(frozen=True)
+class Flow:
+    """How a source arrives."""
+
+    minutes: list[Mapping[str, Any]]
+    partitions: list[Mapping[str, Any]]
+    rhythm: Mapping[str, Any] | None
+
+
+async def flow(pool: asyncpg.Pool, source: str, topic: str, since: datetime, now: datetime) -> Flow:
+    """Minutes of arrival from `since` on in which there was anything, partitions, and what is to be expected."""
+    async with pool.acquire() as connection:
+        minutes = await connection.fetch(
+            """
+            select minute, greatest(published, landed) as events,
+                   greatest(dead_lettered, accepted - published - duplicate) as errors
+              from read.ledger where source = $1 and minute >= $2 order by minute
+            """,
+            source, since,
+        )  # fmt: skip
+        partitions = await connection.fetch(
+            """
+            select p.partition, p.last_event_at, p.last_arrival_at,
+                   greatest(p.last_arrival_at, p.heartbeat_at) as heartbeat_at,
+                   greatest(0, p.next_offset - coalesce(a.next_offset, 0)) as lag,
+                   case when p.minute = date_trunc('minute', $3::timestamptz) then p.in_minute_before
+                        when p.minute = date_trunc('minute', $3::timestamptz) - interval '1 minute' then p.in_minute
+                        else 0 end as events_per_minute
+              from read.partitions p left join read.archived a on a.topic = $2 and a.partition = p.partition
+             where p.source = $1 order by p.partition
+            """,
+            source, topic, now,
+        )  # fmt: skip
+        rhythm = await connection.fetchrow(
+            """
+            select minute, minutes, events, expected, low, quiet_minutes, allowed_minutes
+              from read.rhythm where source = $1
+            """,
+            source,
+        )
+    return Flow(minutes, partitions, rhythm)
+
+
 ARRIVALS = 5_000
 """Events that a cadence is measured on."""
 

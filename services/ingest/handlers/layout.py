@@ -45,6 +45,8 @@ class Layout:
         self.topic = (REFERENCE if source.reference else EVENTS).of(source.id)
         self.count = 0
         """Partitions of the topic; 0 until it was looked at."""
+        self.written: dict[int, float] = {}
+        """When something was last written to each partition, or it was first known of."""
         self.waits_for: list[str] = []
         """Readers that the change waits for."""
         self.unordered_since: str | None = None
@@ -69,6 +71,7 @@ class Layout:
         self.count = count
         self.placing, self.load = placing(self.source, count), Load(count, Random())
         for number in range(count):
+            self.written.setdefault(number, clock.monotonic())
             for metric in (telemetry.SOURCE_RECORDS, telemetry.SOURCE_BYTES):
                 metric.labels(self.source.id, str(number))
 
@@ -78,8 +81,22 @@ class Layout:
         self.load.take(now, written, sizes)
         for number, (each, size) in enumerate(zip(written, sizes, strict=True)):
             if each:
+                self.written[number] = clock.monotonic()
                 telemetry.SOURCE_RECORDS.labels(self.source.id, str(number)).inc(len(each))
                 telemetry.SOURCE_BYTES.labels(self.source.id, str(number)).inc(size)
+
+    @property
+    def quiet_for(self) -> float | None:
+        """Seconds until a partition is due a heartbeat. A table of references, which is compacted, has none."""
+        if self.source.reference:
+            return None
+        return max(0.0, min(self.written.values()) + self.settings.heartbeat_seconds - clock.monotonic())
+
+    @property
+    def idle(self) -> list[int]:
+        """The partitions that are due one."""
+        since = clock.monotonic() - self.settings.heartbeat_seconds
+        return [] if self.source.reference else [number for number, at in self.written.items() if at <= since]
 
     async def settle(self, producers: Sequence[AIOKafkaProducer], stopping: asyncio.Event) -> None:
         """At start, before anything is written. A change that was cut off is done to its end: partitions without a

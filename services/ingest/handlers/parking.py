@@ -24,8 +24,9 @@ from libs.common.topics import DEAD, LEDGER, PARKED
 from services.ingest.core.minimise import PSEUDONYMS, driven
 from services.ingest.core.parked import WAITED, Lot, Missing, Parked, Settled, awaited
 from services.ingest.core.records import MAX_RECORD, Bad, Good, as_json
-from services.ingest.handlers.batch import Batch, Submission, duplicate, shown
+from services.ingest.handlers.batch import Batch, duplicate, shown
 from services.ingest.handlers.known import Check, Known
+from services.ingest.handlers.submission import Submission
 
 if TYPE_CHECKING:
     from services.ingest.handlers.writers import Writer

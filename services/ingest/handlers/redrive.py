@@ -21,7 +21,7 @@ from services.ingest.core.contract import Contract
 from services.ingest.core.fix import Fix
 from services.ingest.core.records import Good
 from services.ingest.core.redrives import ACTIVE, BEFORE, EXHAUSTED, GONE, Command, Order, Verdict
-from services.ingest.handlers.batch import Submission
+from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.writers import Writer, Writers
 
 log = logging.getLogger(__name__)

@@ -29,12 +29,13 @@ from services.ingest.core.quota import Bucket
 from services.ingest.core.records import Bad, Good
 from services.ingest.core.signatures import keys_of, stated, verify
 from services.ingest.core.window import Window
-from services.ingest.handlers.batch import Batch, Submission, letters_of, located
+from services.ingest.handlers.batch import Batch, letters_of, located
 from services.ingest.handlers.known import Known
 from services.ingest.handlers.layout import Layout
 from services.ingest.handlers.parking import Parking
 from services.ingest.handlers.recalled import lettered, published
 from services.ingest.handlers.refusals import absent, brokers_away, changing, no_webhook_secret, unconfirmed
+from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.vault import Vault, no_secret
 from services.ingest.settings import Settings
 
@@ -195,12 +196,15 @@ class Writer:
                     await self.layout.change(producers, stopping)
                     continue
                 take = asyncio.create_task(self.queue.get())
-                await asyncio.wait({take, stop, redefined}, return_when=asyncio.FIRST_COMPLETED)
+                waited = {take, stop, redefined}
+                await asyncio.wait(waited, timeout=self.layout.quiet_for, return_when=asyncio.FIRST_COMPLETED)
                 if redefined.done():
                     self.redefined.clear()
                     redefined = asyncio.create_task(self.redefined.wait())
                 if not take.done():
                     take.cancel()
+                    if not (stopping.is_set() or self.layout.is_changing):
+                        await self._publish(next(turn), [])
                     continue
                 await self._publish(next(turn), self._group(take.result()))
             self.ready.clear()  # whoever is still read comes too late
@@ -277,6 +281,7 @@ class Writer:
             if self.parking is not None:  # what is parked was noted before the others
                 submission.results.sort(key=itemgetter("index"))
         batch.enter()
+        batch.beat(self.layout.idle)
         if not batch.is_empty:
             async with writer.transaction():
                 begins = await batch.send(writer)

@@ -51,7 +51,7 @@ class HealthLoop:
                 now=now,
             )
         elif fresh:
-            await recover(connection, source.id, now)
+            await recover(connection, source.id, "freshness", "source_outage", now)
         row = await store.source_state(connection, source.id, HOURS)
         value = score(row["assessed"], row["good"], row["worst"], fresh)
         share = assessed_share(row["events"], row["assessed"])

@@ -1,5 +1,6 @@
 """Incidents: opened by rules and by silence, moved by people."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -8,7 +9,7 @@ import asyncpg
 
 from libs.common import clock
 from libs.common.errors import NotFound
-from libs.common.events import IncidentChanged
+from libs.common.events import Cause, IncidentChanged, Missing
 from libs.common.outbox import put
 from libs.common.stream.stored import Connection
 from libs.common.topics import INCIDENTS
@@ -40,6 +41,7 @@ async def observe(
     now: datetime,
     assessed: int = 0,
     violations: int = 0,
+    missing: Sequence[Missing] = (),
 ) -> None:
     """A fault is there: opens an incident, or updates the one that is open."""
     before = await store.open_incident(connection, source, kind, rule)
@@ -56,20 +58,20 @@ async def observe(
             violations,
         ):
             return
-    fields |= {"last_seen_at": seen_at, "summary": summary, "assessed": assessed, "violations": violations}
+    fields |= {
+        "last_seen_at": seen_at, "summary": summary, "assessed": assessed, "violations": violations,
+        "severity": severity, "missing": [each.model_dump(mode="json") for each in missing],
+    }  # fmt: skip
     await record(connection, change, fields, "quality", now)
 
 
-async def recover(connection: Connection, source: str, now: datetime) -> None:
-    """The source is heard again: its freshness incident ends by itself, the cause taken to be the source's silence."""
-    before = await store.open_incident(connection, source, "freshness", None)
+async def recover(
+    connection: Connection, source: str, kind: str, cause: Cause, now: datetime, rule: str | None = None
+) -> None:
+    """What it was about is over: the incident ends by itself, with this cause unless somebody named another."""
+    before = await store.open_incident(connection, source, kind, rule)
     if before is not None:
-        fields = {
-            **before,
-            "state": "resolved",
-            "resolved_at": now,
-            "cause": before["cause"] or "source_outage",
-        }
+        fields = {**before, "state": "resolved", "resolved_at": now, "cause": before["cause"] or cause}
         await record(connection, "resolved", fields, "quality", now)
 
 

@@ -24,6 +24,7 @@ from libs.common.wire import INDEX
 from services.quality import store
 from services.quality.core.health import WEIGHTS
 from services.quality.core.incidents import Counts
+from services.quality.handlers.arrivals import note
 from services.quality.handlers.incidents import observe
 from services.quality.handlers.sampling import Sampler
 
@@ -76,6 +77,7 @@ class Judge:
         data = [record for record in records if record.value]
         values = [record.value for record in data]
         frame, bad = await self.codecs.events(source, values)
+        await note(connection, source, tp, records, frame)
         assert source.event_time is not None
         if source.event_time not in frame.columns:
             return [(data[index], error) for index, error in bad]

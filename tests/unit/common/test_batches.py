@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common import fetches
-from libs.common.batches import CONTROL, TIMESTAMP, VALUE, Batch, Layout, Record, Records, controls
+from libs.common.batches import (
+    CONTROL,
+    HEARTBEAT,
+    TIMESTAMP,
+    VALUE,
+    Batch,
+    Layout,
+    Record,
+    Records,
+    are_heartbeats,
+    controls,
+)
 from libs.common.expressions import OFFSET
 from libs.common.wire import Codec
 
@@ -111,6 +122,15 @@ def test_control_records_are_found_among_others() -> None:
     records = records_of(batch(0, [(0, b"k", b"x", [])]), batch(1, [control, (0, b"k", b"y", [])]))
     assert [record.offset for record in controls(records)] == [1]
     assert [record.offset for record in controls(list(records))] == [1]
+
+
+def test_heartbeats_are_told_from_all_else() -> None:
+    beat: Row = (0, None, b"", [HEARTBEAT])
+    mark: Row = (0, None, b"", [(CONTROL.decode(), b"watermark")])
+    assert are_heartbeats(records_of(batch(0, [beat]), batch(2, [beat, beat])))
+    assert not are_heartbeats(records_of(batch(0, [beat]), batch(2, [mark])))
+    assert not are_heartbeats(records_of(batch(0, [beat, (0, b"k", b"x", [])])))
+    assert not are_heartbeats(records_of())
 
 
 @given(counts=st.lists(st.integers(0, 4), max_size=5), data=st.data())

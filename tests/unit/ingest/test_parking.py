@@ -17,10 +17,11 @@ from libs.common.events import DeadLetter, LedgerEntry
 from libs.common.kafka import Headers
 from libs.common.topics import DEAD, LEDGER, PARKED
 from services.ingest.core.admission import Admission
-from services.ingest.handlers.batch import Batch, Submission
+from services.ingest.handlers.batch import Batch
 from services.ingest.handlers.known import Followed, Known
 from services.ingest.handlers.layout import Layout
 from services.ingest.handlers.parking import Parking, recalled
+from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.writers import Writer
 from services.ingest.settings import Settings
 from tests.unit.common.test_retry import DEFINITIONS, LANDINGS

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from libs.common.events import Cause, Severity
+from libs.common.events import Cause, IncidentKind, Severity
 from services.gateway.api.models.common import Answer, Paged, StreamPosition, example
 
 _INCIDENT = {
@@ -26,8 +26,22 @@ _INCIDENT = {
     "summary": "15.0 % of departures break known_aircraft",
     "by": "quality",
     "note": "",
+    "missing": [],
     "recorded_at": "2026-11-24T10:00:09Z",
 }
+
+
+class MissingRecord(Answer):
+    """A record that was accepted and is not archived, or is archived and in no books."""
+
+    why: Literal["not_archived", "not_in_books"]
+    minute: datetime
+    """Of arrival."""
+    topic: str
+    partition: int
+    offset: int
+    event_id: str | None
+    receipt: str | None
 
 
 class IncidentItem(Answer):
@@ -36,7 +50,7 @@ class IncidentItem(Answer):
     id: str
     source: str
     rule: str | None
-    kind: Literal["rule", "freshness", "parity", "personal"]
+    kind: IncidentKind
     severity: Severity
     state: Literal["open", "acknowledged", "resolved"]
     owner: str
@@ -51,6 +65,8 @@ class IncidentItem(Answer):
     by: str
     note: str
     """What the person who made the last move said of it."""
+    missing: list[MissingRecord]
+    """Of a ledger incident: the first of the records that it is about."""
     recorded_at: datetime
 
     model_config = example(**_INCIDENT)

@@ -154,8 +154,77 @@ class SourceList(Answer):
     model_config = example(items=[_SOURCE], as_of="2026-11-24T10:00:02Z")
 
 
+class FlowMinute(Answer):
+    """A minute of arrival."""
+
+    minute: datetime
+    events: int
+    errors: int
+    """Dead letters."""
+
+
+class PartitionShown(Answer):
+    """How a partition of the source's topic is doing."""
+
+    partition: int
+    events_per_minute: int
+    """In the last whole minute."""
+    lag: int
+    """Records that were read of it and are not archived yet."""
+    last_event_at: datetime | None
+    last_arrival_at: datetime | None
+    heartbeat_at: datetime | None
+    """When it was last heard of ingest there, by an event or by a heartbeat: with an old one the path may be dead."""
+
+
+class RhythmShown(Answer):
+    """What is to be expected by the rhythm that the source had; null: it is too irregular, or too new, to say."""
+
+    minute: datetime
+    """The end of the window that was looked at."""
+    minutes: int | None
+    """Its length."""
+    events: int | None
+    """What came in it."""
+    expected: float | None
+    low: float | None
+    """With less it has dropped."""
+    quiet_minutes: int
+    """Whole minutes since the last event."""
+    allowed_minutes: int | None
+    """With more it has fallen silent."""
+
+
+class Flow(Answer):
+    """How the source arrives."""
+
+    since: datetime
+    minutes: list[FlowMinute]
+    """From then on, those in which anything arrived."""
+    error_share: float | None
+    """Dead letters of all that arrived since then."""
+    partitions: list[PartitionShown]
+    rhythm: RhythmShown | None
+
+    model_config = example(
+        since="2026-11-24T04:00:00Z",
+        minutes=[{"minute": "2026-11-24T09:59:00Z", "events": 598, "errors": 2}],
+        error_share=0.003,
+        partitions=[
+            {
+                "partition": 0, "events_per_minute": 150, "lag": 0, "last_event_at": "2013-02-08T17:04:00Z",
+                "last_arrival_at": "2026-11-24T10:00:00Z", "heartbeat_at": "2026-11-24T10:00:00Z",
+            }
+        ],
+        rhythm={
+            "minute": "2026-11-24T10:00:00Z", "minutes": 5, "events": 2990, "expected": 3000.0, "low": 1500.0,
+            "quiet_minutes": 0, "allowed_minutes": 5,
+        },
+    )  # fmt: skip
+
+
 class SourceDetail(SourceSummary):
-    """A source, with its contract."""
+    """A source, with its contract and how it arrives."""
 
     fields: list[FieldShown]
     event_id: str | None
@@ -170,6 +239,8 @@ class SourceDetail(SourceSummary):
     rules: list[RuleSummary]
     kpis: list[str]
     """The KPIs made of it that the asker may see."""
+    flow: Flow | None
+    """Null for a table of references."""
 
     model_config = example(
         **_SOURCE,
@@ -200,6 +271,7 @@ class SourceDetail(SourceSummary):
             }
         ],
         kpis=["departures_per_hour"],
+        flow=None,
     )
 
 
@@ -274,6 +346,28 @@ class Parked(Answer):
         source="departures", events=12, keys=3, bytes=9120, room=0.0001, oldest="2026-11-24T10:00:00Z",
         next_try="2026-11-24T10:01:10Z", touched=0, as_of="2026-11-24T10:00:12Z",
     )  # fmt: skip
+
+
+class SourceExamples(Answer):
+    """An event that the source accepts, and programs that send it."""
+
+    source: str
+    event: dict[str, str | bool | int | float]
+    """Each field has a value."""
+    curl: str
+    """For a POSIX shell."""
+    python: str
+    """With httpx."""
+    needs: list[str]
+    """What has to be in the environment of both."""
+
+    model_config = example(
+        source="departures",
+        event={"flight_id": "example-20261124T100000", "departed_at": "2026-11-24T10:00:00.000Z"},
+        curl="curl -sS --fail-with-body http://127.0.0.1:8080/v1/sources/departures/events …",
+        python="import httpx …",
+        needs=["SEXTANT_TOKEN: a token of POST /v1/token, of somebody with the permission to ingest"],
+    )
 
 
 class WatermarkBody(Answer):

@@ -80,7 +80,7 @@ async def incident(connection: Connection, id: str) -> asyncpg.Record | None:
 
 INCIDENT_COLUMNS = (
     "id", "source", "rule", "kind", "severity", "state", "owner", "assignee", "cause", "violations", "assessed",
-    "opened_at", "last_seen_at", "resolved_at", "summary", "recorded_at", "by", "note",
+    "opened_at", "last_seen_at", "resolved_at", "summary", "recorded_at", "by", "note", "missing",
 )  # fmt: skip
 
 
