@@ -42,6 +42,11 @@ OPEN_WINDOWS = Gauge(
 PARITY = Counter(
     "sextant_parity_windows", "Windows compared with plain SQL over their events.", ("kpi", "result")
 )
+PARITY_LEFT_OUT = Counter(
+    "sextant_parity_left_out_windows",
+    "Windows that cannot be compared: what they were made of cannot be had again.",
+    ("kpi", "reason"),
+)
 LATE_ROWS = Counter(
     "sextant_pull_late_rows", "Rows that were committed behind a pull's cursor, and found.", ("source",)
 )
