@@ -160,18 +160,15 @@ CHANGEOVER = 60_000
 """ms: so long around the moment at which a version takes over a value may be made of either."""
 
 
-def version_at(versions: Mapping[int, int], at: int) -> int | None:
-    """The version of an input that was served at a moment. `versions`: when each had caught up (ms)."""
-    return max((version for version, since in versions.items() if since <= at), default=None)
-
-
 def counting(versions: Mapping[int, int], known: Collection[int], at: int) -> tuple[int, bool]:
-    """The version of an input of which a value that was made at a moment took a window's values, and whether that is
-    sure. `known`: those that have values in the window."""
-    served = version_at(versions, at)
-    upto = [version for version in known if served is None or version <= served]
-    chosen = max(upto) if upto else min(known)
+    """The version of an input of which a value that was made at a moment (ms) took a window's values, and whether that is
+    sure. `versions`: when each had caught up (ms), and was served from then on; `known`: those that have values in the
+    window."""
+    if not versions:
+        return max(known), len(known) == 1
+    served = max((version for version, since in versions.items() if since <= at), default=min(versions))
+    chosen = max((version for version in known if version <= served), default=min(known))
     if len(known) == 1:
-        return chosen, served in (None, chosen)
+        return chosen, chosen == served
     changing = any(at - CHANGEOVER < versions[each] <= at for each in versions if each > min(versions))
     return chosen, chosen == served and not changing

@@ -116,11 +116,12 @@ def test_sessions_of_as_many_events_with_other_bounds_are_a_fault() -> None:
         ({1: 0, 2: 1_000}, {1, 2}, 1_500, (2, False)),
         ({1: 0, 2: 1_000}, {1, 2}, 100_000, (2, True)),
         ({1: 0, 2: 1_000}, {1}, 100_000, (1, False)),
+        ({1: 1_000, 2: 5_000}, {1, 2}, 10, (1, True)),
         ({}, {1, 2}, 500, (2, False)),
     ],
     ids=[
         "served", "never told", "made before the next took over", "made as it took over", "made long after",
-        "the served one has nothing there", "two, never told",
+        "the served one has nothing there", "before any was ready", "two, never told",
     ],
 )  # fmt: skip
 def test_an_inputs_version_is_the_one_that_was_served_when_the_value_was_made(

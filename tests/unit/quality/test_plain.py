@@ -49,8 +49,8 @@ def events(*rows: tuple[int, str, float], arrived: int = 0) -> pl.DataFrame:
 
 
 def beside(
-    published: dict[Key, Figures], frames: dict[str, pl.DataFrame], *more: dict[str, Any], begin: int = -(10**12),
-    **kpi: object,
+    published: dict[Key, Figures], frames: dict[str, pl.DataFrame], kpi: dict[str, Any], *more: dict[str, Any],
+    begin: int = -(10**12),
 ) -> Compared:  # fmt: skip
     parsed = [DEFINITION.validate_python(each) for each in (SOURCE, PLACES, *more, definition(**kpi))]
     target = parsed[-1]
@@ -58,9 +58,9 @@ def beside(
     return compared(target, Catalog.of(parsed), Tables(frames), published, EVERY, begin)
 
 
-def made(frames: dict[str, pl.DataFrame], *more: dict[str, Any], **kpi: object) -> dict[Key, Figures]:
+def made(frames: dict[str, pl.DataFrame], kpi: dict[str, Any]) -> dict[Key, Figures]:
     """What SQL says: everything differs from nothing."""
-    found = beside({}, frames, *more, **kpi).found
+    found = beside({}, frames, kpi).found
     return {each.key: each.batch for each in found if each.batch is not None}
 
 
@@ -76,14 +76,14 @@ def test_sessions_are_compared_by_their_bounds_and_figures() -> None:
     right = {
         window("a", 1, 9): Figures(3.0, 2), window("a", 30, 35): Figures(4.0, 1), window("b", 2, 7): Figures(8.0, 1)
     }  # fmt: skip
-    assert beside(right, TAPS, **GAP) == Compared(3, [])
-    (wrong,) = beside({**right, window("b", 2, 7): Figures(9.0, 1)}, TAPS, **GAP).found
+    assert beside(right, TAPS, GAP) == Compared(3, [])
+    (wrong,) = beside({**right, window("b", 2, 7): Figures(9.0, 1)}, TAPS, GAP).found
     assert (wrong.key, wrong.batch) == (window("b", 2, 7), Figures(8.0, 1))
 
 
 def test_a_session_that_may_begin_before_the_events_that_were_read_is_not_compared() -> None:
     other = {window("a", 0, 9): Figures(99.0, 9), window("a", 30, 35): Figures(4.0, 1)}
-    found = beside(other, TAPS, begin=-2 * MINUTE, **GAP)
+    found = beside(other, TAPS, GAP, begin=-2 * MINUTE)
     assert found.unsure == {window("a", 0, 9), window("a", 1, 9), window("b", 2, 7)}
     assert (found.windows, found.found) == (1, [])
 
@@ -92,8 +92,8 @@ def test_each_event_is_a_value_at_its_place_and_what_is_wrong_is_shown_with_it()
     frames = {"taps": events((1, "a", 1.0), (1, "a", 2.0), (2, "a", 3.0))}
     kpi = {"window": {"each": "event"}, "value": "flow * 2", "where": "flow < 3"}
     one, two = (Key("place=a", MINUTE, MINUTE + 1, (0, offset)) for offset in (0, 1))
-    assert made(frames, **kpi) == {one: Figures(2.0, 1), two: Figures(4.0, 1)}
-    found = beside({one: Figures(2.0, 1), two: Figures(5.0, 1)}, frames, **kpi)
+    assert made(frames, kpi) == {one: Figures(2.0, 1), two: Figures(4.0, 1)}
+    found = beside({one: Figures(2.0, 1), two: Figures(5.0, 1)}, frames, kpi)
     assert [each.key for each in found.found] == [two]
     assert found.members == {two: [(0, 1)]}
 
@@ -108,13 +108,13 @@ def test_each_event_is_a_value_at_its_place_and_what_is_wrong_is_shown_with_it()
 )
 def test_a_sketch_is_made_anew_of_the_rows_that_sql_places_in_the_window(value: str, expected: float) -> None:
     frames = {"taps": events((1, "a", 1.0), (2, "a", 2.0), (3, "a", 3.0), (4, "a", 3.0), (15, "a", 5.0))}
-    found = made(frames, value=value, let={"double_flow": "flow * 2"}, measures={"n": "count(*)"})
+    found = made(frames, {"value": value, "let": {"double_flow": "flow * 2"}, "measures": {"n": "count(*)"}})
     assert found[window("a", 0, 10)] == Figures(expected, 4, (4.0,))
 
 
 def test_a_quantile_is_that_of_the_sketch_and_not_the_exact_one() -> None:
     frames = {"taps": events(*((1, "a", float(n)) for n in range(1, 102)))}
-    (found,) = made(frames, value="approx_quantile(flow, 0.5)").values()
+    (found,) = made(frames, {"value": "approx_quantile(flow, 0.5)"}).values()
     assert found.value is not None
     assert found.value != 51.0
     assert found.value == pytest.approx(51.0, rel=0.01)
@@ -129,7 +129,7 @@ def test_what_was_enriched_is_compared_and_events_of_rows_that_may_have_changed_
         "enrich": [{"reference": "places", "on": ["place"], "prefix": "at_place"}],
         "by": ["at_place_area"],
     }
-    found = beside({}, frames, **kpi)
+    found = beside({}, frames, kpi)
     assert {each.key.series: each.batch.value for each in found.found if each.batch} == {
         "at_place_area": 4.0, "at_place_area=north": 1.0, "at_place_area=south": 2.0
     }  # fmt: skip
@@ -148,7 +148,7 @@ def test_of_a_reference_with_versions_only_those_that_are_valid_by_then_matter()
         "enrich": [{"reference": "places", "on": ["place"], "prefix": "at_place"}],
         "by": ["at_place_area"],
     }
-    found = beside({}, frames, places, **kpi)
+    found = beside({}, frames, kpi, places)
     assert [each.key.series for each in found.found] == ["at_place_area=north", "at_place_area=west"]
     assert found.outdated == [11 * MINUTE]
 
