@@ -112,13 +112,16 @@ def _near(one: float | None, other: float | None) -> bool:
 # --- why a window that differs is no fault ---------------------------------------------------------------
 
 
-def dropped(found: Sequence[Difference], *, sessions: bool) -> set[Key]:
+def dropped(kpi: Kpi, found: Sequence[Difference]) -> set[Key]:
     """Of a KPI whose engine keeps no record of late events: the windows that lack some, or are others for want of them.
 
-    SQL then has more events: in the same window, of sessions in one that takes in those that were published.
+    SQL then has more events: in the same window, of sessions in one that takes in those that were published. Values of
+    inputs may lack some too, but others: then neither side has more for certain.
     """
-    gone: set[Key] = set()
+    sessions, gone = kpi.window.session is not None, set[Key]()
     for each in found:
+        if kpi.over and each.more:
+            gone.add(each.key)
         parts = [
             other
             for other in found

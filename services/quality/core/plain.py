@@ -90,7 +90,7 @@ def _made(
     for series, start, stop, number, count, *measures in rows:
         key, numbers = Key(series, start, stop), [number, *measures]
         for place, of_windows in sketches.items():
-            numbers[place] = of_windows[key]
+            numbers[place] = of_windows.get(key)
         found[key] = Figures(numbers[0], count, tuple(numbers[1:]))
     return found
 

@@ -221,7 +221,7 @@ class Parity:
             if clock.monotonic() - since < PATIENCE_SECONDS or not await self._archived(round, found[0]):
                 return
         if kpi.engine == "flink":
-            gone = dropped(found, sessions=kpi.window.session is not None)
+            gone = dropped(kpi, found)
             reasons |= dict.fromkeys(gone, "late")
             found = [each for each in found if each.key not in gone]
         self.doubts.pop((kpi.id, version), None)

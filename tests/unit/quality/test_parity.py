@@ -84,24 +84,32 @@ def test_a_window_that_lacks_events_may_have_dropped_them_and_one_of_another_val
         {ONE: Figures(3.0, 3), TWO: Figures(7.0, 4)},
         {ONE: Figures(4.0, 4), TWO: Figures(4.0, 4), Key("", 0, 1): Figures(1.0, 1)},
     )
-    assert dropped(found, sessions=False) == {ONE, Key("", 0, 1)}
+    assert dropped(kpi(), found) == {ONE, Key("", 0, 1)}
 
 
 def test_a_window_that_has_more_than_its_events_is_no_matter_of_late_ones() -> None:
     found = differences({ONE: Figures(5.0, 5), TWO: Figures(1.0, 1)}, {ONE: Figures(4.0, 4)})
-    assert dropped(found, sessions=False) == set()
+    assert dropped(kpi(), found) == set()
 
 
 def test_sessions_that_a_late_event_would_have_joined_are_left_out_with_the_joined_one() -> None:
     one, two, joined = Key("s", 0, 20), Key("s", 30, 50), Key("s", 0, 50)
     found = differences({one: Figures(1.0, 1), two: Figures(1.0, 1)}, {joined: Figures(3.0, 3)})
-    assert dropped(found, sessions=True) == {one, two, joined}
+    assert dropped(kpi(window={"session": "20s"}), found) == {one, two, joined}
 
 
 def test_sessions_of_as_many_events_with_other_bounds_are_a_fault() -> None:
     one, two, joined = Key("s", 0, 20), Key("s", 30, 50), Key("s", 0, 50)
     found = differences({one: Figures(1.0, 1), two: Figures(1.0, 1)}, {joined: Figures(2.0, 2)})
-    assert dropped(found, sessions=True) == set()
+    assert dropped(kpi(window={"session": "20s"}), found) == set()
+
+
+def test_over_other_kpis_either_side_may_lack_what_the_other_dropped_and_equal_counts_tell() -> None:
+    over = kpi(source=None, over={"part": "inner"}, value="sum(part)")
+    found = differences(
+        {ONE: Figures(5.0, 5), TWO: Figures(7.0, 1)}, {ONE: Figures(4.0, 4), TWO: Figures(4.0, 1)}
+    )
+    assert dropped(over, found) == {ONE}
 
 
 # --- values of inputs and neighbours ---------------------------------------------------------------------
