@@ -1,5 +1,6 @@
 """Parity: what was published of a window beside what plain SQL makes of its events. Pure."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -122,11 +123,9 @@ def dropped(kpi: Kpi, found: Sequence[Difference]) -> set[Key]:
     for each in found:
         if kpi.over and each.more:
             gone.add(each.key)
-        parts = [
-            other
-            for other in found
-            if sessions and each.batch and other.batch is None and overlap(other.key, each.key)
-        ]
+        parts = list[Difference]()
+        if sessions and each.batch:
+            parts = [other for other in found if other.batch is None and overlap(other.key, each.key)]
         if each.more + sum(part.more for part in parts) > 0:
             gone |= {each.key, *(part.key for part in parts)}
     return gone
@@ -153,8 +152,9 @@ def within(place: tuple[int, int], spans: Iterable[Span]) -> bool:
 
 
 def touched(key: Key, moments: Sequence[int]) -> bool:
-    """Whether one of these times (ms) lies in the window."""
-    return any(key.start <= at < key.stop for at in moments)
+    """Whether one of these times (ms, in their order) lies in the window."""
+    place = bisect_left(moments, key.start)
+    return place < len(moments) and moments[place] < key.stop
 
 
 # --- values of inputs ------------------------------------------------------------------------------------

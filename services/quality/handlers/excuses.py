@@ -93,7 +93,7 @@ class Excuses:
         erased: list[int] = []
         for source in sources_of(kpi, self.catalog):
             rows = await store.erased(self.pool, source, start, stop)
-            erased += [milliseconds(row["event_time"]) for row in rows]
+            erased = sorted([*erased, *(milliseconds(row["event_time"]) for row in rows)])
         reasons: dict[Key, Reason] = {}
         for each in found:
             key, parts = each.key, inputs.parts.get(each.key, [])
