@@ -57,6 +57,7 @@ export function parityMark(parity: KpiDetail['parity']): TemplateResult {
   const without = left ? `; ${integer(left)} left out: what they were made of cannot be had again` : ''
   const meaning = `Every settled window is computed again by plain SQL over its archived events, and compared${without}`
   if (differing) return mark('bad', `${integer(differing)} of ${integer(windows)} windows differ from SQL`, meaning)
+  if (!windows) return mark('unknown', 'no window could be compared with SQL yet', meaning)
   return mark('good', `equal to SQL in ${integer(windows)} windows`, meaning)
 }
 

@@ -185,7 +185,8 @@ class Parity:
         if self.stretches[kpi.id] > step(kpi):
             self.stretches[kpi.id] = max(self.stretches[kpi.id] / 2, step(kpi))
             return
-        row = (kpi.id, version, stretch[1], 0, 0, None, "", clock.now(), {"large": windows})
+        left = {"large": windows} if windows else {}
+        row = (kpi.id, version, stretch[1], 0, 0, None, "", clock.now(), left)
         async with self.pool.acquire() as connection:
             await store.add_parity(connection, row)
         telemetry.PARITY_LEFT_OUT.labels(kpi.id, "large").inc(windows)
