@@ -71,9 +71,11 @@ async def written(
 async def until(ask: Callable[[], Awaitable[Any]]) -> Any:
     """Ask until the answer is true."""
     async with asyncio.timeout(40):
-        while not (answer := await ask()):
+        while True:
+            answer = await ask()
+            if answer:
+                return answer
             await asyncio.sleep(0.02)  # brokers call nobody back
-        return answer
 
 
 async def read(client: AIOKafkaConsumer, count: int, **options: Any) -> list[tuple[int, int, str]]:
@@ -179,7 +181,7 @@ async def last_stable_offset(settings: ServiceSettings) -> Told:
         return (await ends(settings))[0][1] == 2
 
     await until(elsewhere)
-    told: Told = [await ends(settings), await all_of(settings)]
+    told: Told = [await ends(settings), sorted(await all_of(settings))]
     await slow.commit_transaction()
     await until(lambda: _stable(settings))
     told.append(sorted(await all_of(settings)))
@@ -348,9 +350,9 @@ async def without_transactions(settings: ServiceSettings) -> Told:
     found: list[Any] = []
 
     async def enough() -> bool:
-        for records in (await consumer.getmany(timeout_ms=100)).values():
+        for tp, records in (await consumer.getmany(timeout_ms=100)).items():
             found.extend(
-                (each.partition, each.offset, each.key, each.value, each.timestamp, tuple(each.headers))
+                (tp.partition, each.offset, each.key, each.value, each.timestamp, tuple(each.headers))
                 for each in records
             )
         return len(found) >= 4
