@@ -175,3 +175,9 @@ def counting(versions: Mapping[int, int], known: Collection[int], at: int) -> tu
         return chosen, chosen == served
     changing = any(at - CHANGEOVER < versions[each] <= at for each in versions if each > min(versions))
     return chosen, chosen == served and not changing
+
+
+def stood(versions: Mapping[int, int], version: int, made: int) -> bool:
+    """Whether a value of an input (made at a moment, in ms) may have been there before its version took over from another:
+    then windows that were closed by that time have none of it."""
+    return version > min(versions, default=version) and made <= versions.get(version, made) + CHANGEOVER

@@ -99,10 +99,10 @@ class Excuses:
             key, parts = each.key, inputs.parts.get(each.key, [])
             made = published.recorded.get(key)
             made_of = [milliseconds(part["recorded_at"]) for part in parts]
-            if key in inputs.unsure:
-                reasons[key] = "version"
-            elif (key.series, key.start) in too_late:
+            if (key.series, key.start) in too_late:
                 reasons[key] = "late"
+            elif key in inputs.unsure:
+                reasons[key] = "version"
             elif touched(key, erased):
                 reasons[key] = "erased"
             elif made is None and began is not None and parts and max(made_of) <= began:

@@ -16,7 +16,7 @@ from libs.common.events import parse_series_key, series_key
 from libs.common.twins import batch
 from libs.common.wire import DTYPES, INDEX, decode_json
 from services.quality import store
-from services.quality.core.parity import Figures, Key, counting, reach
+from services.quality.core.parity import Figures, Key, counting, reach, stood
 from services.quality.core.plain import Tables
 
 ROUND = 100_000
@@ -173,6 +173,9 @@ class Sides:
                 found.unsure.add(key)
             if row["kpi_version"] != chosen:
                 continue
+            made = milliseconds(row["recorded_at"])
+            if key not in published.recorded and stood(versions[row["kpi"]], chosen, made):
+                found.unsure.add(key)
             found.parts.setdefault(key, []).append(dict(row))
             if row["status"] != "retracted":
                 dimensions = [names.get(name) for name in kpi.by]

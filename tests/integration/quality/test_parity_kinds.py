@@ -175,8 +175,6 @@ def test_a_value_of_an_input_that_came_too_late_for_the_kpi_over_it_leaves_its_w
     until(lambda: mesh.query("SELECT 1 FROM read.late_events WHERE kpi = 'kinds_over'"))
     forget(mesh, "kinds_over")
     assert figures(compared(mesh, "kinds_over", 12)) == (11, 0, {"late": 1}, None, "")
-    declare(mesh, 600)
-    assert figures(compared(mesh, "kinds_inner", 24)) == (24, 0, {}, None, "")
 
 
 def test_single_events_that_come_when_their_time_was_compared_are_counted(mesh: Mesh) -> None:
@@ -190,7 +188,8 @@ def test_another_version_of_an_input_leaves_the_values_that_were_made_of_the_for
     served = "SELECT 1 FROM read.served WHERE kpi = 'kinds_inner' AND kpi_version = 2"
     assert until(lambda: mesh.query(served), seconds=120)
     forget(mesh, "kinds_over")
-    assert figures(compared(mesh, "kinds_over", 12)) == (11, 0, {"late": 1}, None, "")
+    found = figures(compared(mesh, "kinds_over", 13))
+    assert found == (11, 0, {"late": 2}, None, ""), "the newest event was late for it too"
 
 
 # --- what is wrong is found ------------------------------------------------------------------------------
@@ -219,7 +218,9 @@ def falsified(mesh: Mesh) -> None:
 def test_a_falsified_value_is_found_and_shown_with_both_inputs(mesh: Mesh, id: str) -> None:
     found = differing(mesh, id)
     shown = found["first_difference"]
-    assert (found["differing"], shown["series_key"], shown["window_start"]) == (1, *FALSIFIED[id][1:])
+    assert (found["differing"], shown["window_start"]) == (1, FALSIFIED[id][2])
+    kept = f"SELECT first_difference->>'series_key' FROM read.parity WHERE kpi = '{id}'"
+    assert mesh.query(kept) == [(FALSIFIED[id][1],)], "ana is shown a pseudonym of a field without a class"
     sides = Counter(key for side in ("published", "batch") for key in shown[side] if shown[side][key])
     assert sides["value"] == sides["count"] == 2
     if id == "kinds_over":
@@ -259,4 +260,4 @@ def test_windows_of_a_reference_row_that_has_changed_since_are_left_out_by_that_
     zones = compared(mesh, "kinds_zone", 36)
     assert figures(zones)[:3] == (11, 0, {"reference": 25}), "all of b, and of a the one that was falsified"
     crews = compared(mesh, "kinds_crew", 24)
-    assert figures(crews) == (18, 0, {"reference": 6}, None, "")
+    assert figures(crews)[:3] == (18, 1, {"reference": 6}), "and the one that was falsified before"

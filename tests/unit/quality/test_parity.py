@@ -14,6 +14,7 @@ from services.quality.core.parity import (
     sources_of,
     spread,
     step,
+    stood,
 )
 
 ONE, TWO = Key("carrier=UA", 0, 60_000), Key("carrier=B6", 60_000, 120_000)
@@ -136,6 +137,14 @@ def test_an_inputs_version_is_the_one_that_was_served_when_the_value_was_made(
     versions: dict[int, int], known: set[int], at: int, expected: tuple[int, bool]
 ) -> None:
     assert counting(versions, known, at) == expected
+
+
+def test_what_a_version_brought_from_its_past_is_of_no_window_that_closed_before_it_took_over() -> None:
+    versions = {1: 1_000, 2: 500_000}
+    assert stood(versions, 2, 400_000)
+    assert not stood(versions, 2, 600_000)
+    assert not stood(versions, 1, 900)
+    assert not stood({}, 3, 0)
 
 
 def test_sessions_beside_one_that_is_left_out_are_left_out_and_others_are_not() -> None:
