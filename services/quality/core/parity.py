@@ -178,6 +178,6 @@ def counting(versions: Mapping[int, int], known: Collection[int], at: int) -> tu
 
 
 def stood(versions: Mapping[int, int], version: int, made: int) -> bool:
-    """Whether a value of an input (made at a moment, in ms) may have been there before its version took over from another:
+    """Whether a value of an input (made at a moment, ms) may have been there before its version took over from another:
     then windows that were closed by that time have none of it."""
     return version > min(versions, default=version) and made <= versions.get(version, made) + CHANGEOVER
