@@ -192,6 +192,30 @@ def test_another_version_of_an_input_leaves_the_values_that_were_made_of_the_for
     assert found == (11, 0, {"late": 2}, None, ""), "the newest event was late for it too"
 
 
+def test_what_flink_published_is_compared_and_what_it_may_have_dropped_is_left_out(mesh: Mesh) -> None:
+    """Here without a cluster (`tests/system/test_flink_engine.py` has one): what it would publish is put in its place."""
+    mesh.define(kpi("kinds_flink", engine="flink", measures={"n": "count(*)"}))
+    columns = (
+        "series_key, series, window_start, window_end, revision, status, value, count, watermark, completeness, assessed,"
+        " suspect, worst, offsets, schema_ids, traceparent, recorded_at, measures"
+    )
+    theirs = columns.replace("watermark", "window_end + interval '1 minute'")
+    once = "FROM archive.observations WHERE kpi = 'kinds_inner' AND kpi_version = 1 AND revision = 1 AND status = 'final'"
+    newest = "SELECT DISTINCT ON (series_key) * FROM published ORDER BY series_key, window_start DESC"
+    mesh.query(
+        f"WITH published AS (INSERT INTO archive.observations (kpi, kpi_version, {columns})"
+        f" SELECT 'kinds_flink', 1, {theirs} {once} RETURNING kpi, kpi_version, {columns})"
+        f" INSERT INTO archive.latest (kpi, kpi_version, {columns}) {newest} RETURNING 1"
+    )
+    assert figures(compared(mesh, "kinds_flink", 25)) == (24, 0, {"late": 1}, None, "")
+    wrong = "kpi = 'kinds_flink' AND series_key = 'place=b' AND window_start = %s"
+    mesh.query(f"UPDATE archive.observations SET value = value * 2 WHERE {wrong} RETURNING 1", at(70))
+    forget(mesh, "kinds_flink")
+    found = differing(mesh, "kinds_flink")
+    assert figures(found)[:3] == (24, 1, {"late": 1})
+    assert found["first_difference"]["window_start"] == at(70)
+
+
 # --- what is wrong is found ------------------------------------------------------------------------------
 
 FALSIFIED = {  # id → what is changed, series, start
