@@ -159,6 +159,7 @@ def test_all_settled_windows_agree(mesh: Mesh, id: str) -> None:
 
 
 def test_of_sessions_what_came_too_late_is_left_out_as_the_engine_did(mesh: Mesh) -> None:
+    compared(mesh, "kinds_each", WINDOWS["kinds_each"])  # which the next event is too late for, too
     assert push(mesh, "kinds_pump", [pump("too late", 8.0, "a", 1000.0)]) == 200
     until(lambda: mesh.query("SELECT 1 FROM read.late_events WHERE kpi = 'kinds_sessions'"))
     until(
@@ -177,7 +178,7 @@ def test_a_value_of_an_input_that_came_too_late_for_the_kpi_over_it_leaves_its_w
     assert figures(compared(mesh, "kinds_over", 12)) == (11, 0, {"late": 1}, None, "")
 
 
-def test_single_events_that_come_when_their_time_was_compared_are_counted(mesh: Mesh) -> None:
+def test_single_events_that_come_too_late_to_be_compared_are_counted(mesh: Mesh) -> None:
     assert push(mesh, "kinds_pump", [pump("newest", 130.0)]) == 200
     found = until(lambda: (now := parity(mesh, "kinds_each")).get("windows") == 121 and now, seconds=120)
     assert found["left_out"] == {"late": 1}
@@ -192,7 +193,7 @@ def test_another_version_of_an_input_leaves_the_values_that_were_made_of_the_for
     assert found == (11, 0, {"late": 2}, None, ""), "the newest event was late for it too"
 
 
-def test_what_flink_published_is_compared_and_what_it_may_have_dropped_is_left_out(mesh: Mesh) -> None:
+def test_of_flink_what_may_have_come_too_late_is_left_out_and_all_else_is_compared(mesh: Mesh) -> None:
     """Here without a cluster (`tests/system/test_flink_engine.py` has one): what it would publish is put in its place."""
     mesh.define(kpi("kinds_flink", engine="flink", measures={"n": "count(*)"}))
     columns = (
