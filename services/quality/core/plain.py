@@ -18,6 +18,8 @@ from libs.common.twins import batch
 from libs.common.wire import DTYPES
 from services.quality.core.parity import Difference, Figures, Key, differences, overlap
 
+MOST_ROWS = 1_000_000
+"""Of events in windows (each as often as it is in one) that sketches are made of at once."""
 _WINDOW = ["series", "w0", "w1"]
 _WANTED = "__wanted"
 
@@ -48,15 +50,19 @@ class Compared:
 def compared(
     kpi: Kpi, catalog: Catalog, tables: Tables, published: Mapping[Key, Figures],
     stretch: tuple[int, int], begin: int,
-) -> Compared:  # fmt: skip
+) -> Compared | None:  # fmt: skip
     """Windows that end in the stretch (ms, after the first and not after the second). The tables have all events of its
-    windows, of sessions those from `begin` on."""
+    windows, of sessions those from `begin` on. None if that is too much at once."""
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name, frame in tables.frames.items():
             batch.put(connection, name, frame)
-        made = _made(connection, kpi, catalog, late=tables.late)
-        made = {key: figures for key, figures in made.items() if stretch[0] < key.stop <= stretch[1]}
+        made = _made(connection, kpi, catalog, stretch, late=tables.late)
+        sketches = _sketched_places(kpi, catalog)
+        if sketches:
+            if sum(figures.count for figures in made.values()) > MOST_ROWS and not kpi.over:
+                return None
+            made = _with_sketches(connection, kpi, catalog, made, sketches, stretch, late=tables.late)
         unsure = set[Key]()
         if kpi.window.session is not None:
             unsure = {key for key in made.keys() | published.keys() if key.start < begin + _gap(kpi)}
@@ -76,40 +82,52 @@ def _gap(kpi: Kpi) -> int:
 
 
 def _made(
-    connection: duckdb.DuckDBPyConnection, kpi: Kpi, catalog: Catalog, *, late: bool
+    connection: duckdb.DuckDBPyConnection, kpi: Kpi, catalog: Catalog, stretch: tuple[int, int], *, late: bool
 ) -> dict[Key, Figures]:
+    """What SQL makes of the windows that end in the stretch; what has a sketch in it is exact."""
     if kpi.window.each is not None:
         rows = connection.execute(batch.singles(kpi, catalog)).fetchall()
         return {
             Key(series, at, at + 1, (partition, offset)): Figures(number, 1)
             for series, at, number, partition, offset in rows
+            if stretch[0] < at + 1 <= stretch[1]
         }
     rows = connection.execute(batch.statement(kpi, catalog, late=late, published=bool(kpi.over))).fetchall()
-    sketches = _sketches(connection, kpi, catalog, late=late)
-    found: dict[Key, Figures] = {}
-    for series, start, stop, number, count, *measures in rows:
-        key, numbers = Key(series, start, stop), [number, *measures]
-        for place, of_windows in sketches.items():
-            numbers[place] = of_windows.get(key)
-        found[key] = Figures(numbers[0], count, tuple(numbers[1:]))
-    return found
+    return {
+        Key(series, start, stop): Figures(number, count, tuple(measures))
+        for series, start, stop, number, count, *measures in rows
+        if stretch[0] < stop <= stretch[1]
+    }
 
 
-def _sketches(
-    connection: duckdb.DuckDBPyConnection, kpi: Kpi, catalog: Catalog, *, late: bool
-) -> dict[int, dict[Key, float | None]]:
-    """Place among value and measures → its number in every window, of those with a sketch in them."""
+def _sketched_places(kpi: Kpi, catalog: Catalog) -> dict[int, Value]:
+    """Place among value and measures → what has a sketch in it."""
+    if kpi.window.each is not None:
+        return {}
     _, types = derive(kpi.let, fields_of(kpi, catalog))
     values = {place: value(text, types) for place, text in enumerate([kpi.value, *kpi.measures.values()])}
-    values = {place: each for place, each in values.items() if each.error}
-    if not values:
-        return {}
-    columns = sorted(set().union(*(each.columns for each in values.values())))
+    return {place: each for place, each in values.items() if each.error}
+
+
+def _with_sketches(
+    connection: duckdb.DuckDBPyConnection, kpi: Kpi, catalog: Catalog, made: Mapping[Key, Figures],
+    sketches: Mapping[int, Value], stretch: tuple[int, int], *, late: bool,
+) -> dict[Key, Figures]:  # fmt: skip
+    _, types = derive(kpi.let, fields_of(kpi, catalog))
+    columns = sorted(set().union(*(each.columns for each in sketches.values())))
     query = batch.members(kpi, catalog, [*columns, TIME], late=late, published=bool(kpi.over))
-    rows = pl.DataFrame(connection.sql(query)).with_columns(
+    within = f"SELECT * FROM ({query}) WHERE w1 > {stretch[0]} AND w1 <= {stretch[1]}"
+    rows = pl.DataFrame(connection.sql(within)).with_columns(
         pl.col(name).cast(DTYPES[types[name]]) for name in columns
     )
-    return {place: _sketched(rows, each) for place, each in values.items()}
+    numbers = {place: _sketched(rows, each) for place, each in sketches.items()}
+    found: dict[Key, Figures] = {}
+    for key, figures in made.items():
+        mine = [figures.value, *figures.measures]
+        for place, of_windows in numbers.items():
+            mine[place] = of_windows.get(key)
+        found[key] = Figures(mine[0], figures.count, tuple(mine[1:]))
+    return found
 
 
 def _sketched(rows: pl.DataFrame, each: Value) -> dict[Key, float | None]:

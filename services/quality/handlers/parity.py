@@ -153,7 +153,7 @@ class Parity:
 
     async def _compared(
         self, kpi: Kpi, tables: Tables, published: Published, stretch: Stretch, start: datetime
-    ) -> Compared:
+    ) -> Compared | None:
         rows = sum(frame.height for name, frame in tables.frames.items() if not name.startswith("__"))
         if rows < ROUND // 4:
             self.stretches[kpi.id] = min(self.stretches[kpi.id] * 2, timedelta(days=366))
@@ -173,11 +173,10 @@ class Parity:
         found = None
         while True:
             tables = await self.sides.of_events(kpi, version, start, upper)
-            if tables is None:
-                return found
-            found = await self._compared(kpi, tables, published, stretch, start)
-            if not found.unsure or start <= furthest:
-                return found
+            more = tables and await self._compared(kpi, tables, published, stretch, start)
+            if more is None or not more.unsure or start <= furthest:
+                return more or found
+            found = more
             start = max(furthest, start - 2 * (lower - start))
 
     async def _too_many(self, kpi: Kpi, version: int, stretch: Stretch, windows: int) -> None:

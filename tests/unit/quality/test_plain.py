@@ -8,6 +8,7 @@ import pytest
 
 from libs.common.catalog import DEFINITION, Catalog, Kpi
 from libs.common.twins import batch
+from services.quality.core import plain
 from services.quality.core.parity import Figures, Key
 from services.quality.core.plain import Compared, Tables, compared
 
@@ -55,7 +56,9 @@ def beside(
     parsed = [DEFINITION.validate_python(each) for each in (SOURCE, PLACES, *more, definition(**kpi))]
     target = parsed[-1]
     assert isinstance(target, Kpi)
-    return compared(target, Catalog.of(parsed), Tables(frames), published, EVERY, begin)
+    found = compared(target, Catalog.of(parsed), Tables(frames), published, EVERY, begin)
+    assert found is not None
+    return found
 
 
 def made(frames: dict[str, pl.DataFrame], kpi: dict[str, Any]) -> dict[Key, Figures]:
@@ -120,6 +123,16 @@ def test_a_quantile_is_that_of_the_sketch_and_not_the_exact_one() -> None:
     assert found.value == pytest.approx(51.0, rel=0.01)
 
 
+def test_sketches_of_too_many_rows_are_not_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "MOST_ROWS", 1)
+    parsed = [
+        DEFINITION.validate_python(each) for each in (SOURCE, definition(value="approx_count_distinct(id)"))
+    ]
+    target = parsed[-1]
+    assert isinstance(target, Kpi)
+    assert compared(target, Catalog.of(parsed), Tables(TAPS), {}, EVERY, 0) is None
+
+
 def test_what_was_enriched_is_compared_and_events_of_rows_that_may_have_changed_since_are_told() -> None:
     rows = [("a", "north", 100), ("b", "south", 5_000)]
     schema = {"code": pl.String, "area": pl.String, "__recorded": pl.Int64}
@@ -169,8 +182,9 @@ def test_a_kpi_over_others_is_made_of_the_values_that_were_published_of_them() -
     assert isinstance(target, Kpi)
     assert compared(target, catalog, Tables(frames), right, EVERY, 0) == Compared(2, [])
     wrong = {**right, Key("place=a", 0, 10 * MINUTE): replace(FIRST, value=3.0)}
-    (found,) = compared(target, catalog, Tables(frames), wrong, EVERY, 0).found
-    assert found.batch == FIRST
+    differing = compared(target, catalog, Tables(frames), wrong, EVERY, 0)
+    assert differing is not None
+    assert [each.batch for each in differing.found] == [FIRST]
 
 
 FIRST = Figures(2.0, 4, (1.0,))
