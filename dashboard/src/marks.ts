@@ -53,8 +53,11 @@ export function parityMark(parity: KpiDetail['parity']): TemplateResult {
   if (!parity) return mark('unknown', 'not compared with SQL yet')
   if (parity.note) return mark('unknown', `not compared with SQL: ${parity.note}`)
   const { windows, differing } = parity
-  const meaning = 'Every settled window is computed again by plain SQL over its archived events, and compared'
+  const left = Object.values(parity.left_out).reduce((sum, count) => sum + count, 0)
+  const without = left ? `; ${integer(left)} left out: what they were made of cannot be had again` : ''
+  const meaning = `Every settled window is computed again by plain SQL over its archived events, and compared${without}`
   if (differing) return mark('bad', `${integer(differing)} of ${integer(windows)} windows differ from SQL`, meaning)
+  if (!windows) return mark('unknown', 'no window could be compared with SQL yet', meaning)
   return mark('good', `equal to SQL in ${integer(windows)} windows`, meaning)
 }
 

@@ -302,12 +302,12 @@ def parity(server: Url, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows))
     else:
-        table = Table("KPI", "version", "windows", "differing", "compared up to", box=None)
+        table = Table("KPI", "version", "windows", "differing", "left out", "compared up to", box=None)
         for row in rows:
-            upto = row["checked_to"] or f"not compared: {row['note']}"
-            table.add_row(
-                row["kpi"], str(row["kpi_version"]), str(row["windows"]), str(row["differing"]), upto
-            )
+            left = ", ".join(f"{count} {reason}" for reason, count in sorted(row["left_out"].items()))
+            upto = row["checked_to"] or f"not compared: {row['note'] or 'no window is settled yet'}"
+            figures = [str(row[name]) for name in ("kpi_version", "windows", "differing")]
+            table.add_row(row["kpi"], *figures, left or "0", upto)
         out.print(table)
         for row in rows:
             if row["first_difference"] is not None:

@@ -72,6 +72,11 @@ LEDGER_IMBALANCE = Gauge(
     "Records of settled minutes that were accepted and are not archived, or are archived and in no books.",
     ("source", "why"),
 )
+PARITY_LEFT_OUT = Counter(
+    "sextant_parity_left_out_windows",
+    "Windows that cannot be compared: what they were made of cannot be had again.",
+    ("kpi", "reason"),
+)
 LATE_ROWS = Counter(
     "sextant_pull_late_rows", "Rows that were committed behind a pull's cursor, and found.", ("source",)
 )

@@ -2,7 +2,7 @@
 
 Left open, and so decided by dice: how long a request or an answer travels, when the markers of an ended transaction
 reach each partition and the group's offsets, and when a member hears that its group shares its partitions out anew.
-`test_conformance.py` holds this against the real broker.
+`tests/integration/common/test_sim_conformance.py` holds this against the real broker.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ allows (`read.dead_letters`): who compares leaves the same ones out of the table
 late for some windows, not for others: it is told by the table `LATE`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from math import gcd
 from typing import TYPE_CHECKING
@@ -45,37 +45,83 @@ BACKFILLED = "__backfilled"
 events of `partition` before the offset `before`. Not of sessions."""
 
 
-def statement(kpi: Kpi, catalog: Catalog, *, late: bool = False) -> str:
+PUBLISHED = "kpi:"
+"""Before the id of a KPI: the table of its values that were published. It has the dimensions of a KPI over it (as
+text), w0 and w1 (ms), `value` and `count`."""
+
+
+def statement(kpi: Kpi, catalog: Catalog, *, late: bool = False, published: bool = False) -> str:
     """series key, window start and end (ms), value, count of events, and the measures in their order.
 
     `late`: leave out what the table LATE tells of, but for what BACKFILLED says; the sources' tables then have
-    `__partition` and `__offset`.
+    `__partition` and `__offset`. `published`: KPIs over others are made of tables of their inputs' values (PUBLISHED).
     One row per window and series that has an event; for `each: event`, one per event, as the window [t, t + 1).
     DefinitionError if the catalog lacks what the KPI is made of.
     """
     measures = "".join(f", {_finite(quoted(f'measure:{name}'))}" for name in kpi.measures)
     return (
         f"SELECT {_series(kpi.by)} AS series, w0, w1, {_finite('value')} AS value, count{measures}"
-        f" FROM ({_windowed(kpi, catalog, late)})"
+        f" FROM ({_windowed(kpi, catalog, late, published)})"
     )
 
 
-def members(kpi: Kpi, catalog: Catalog, *, late: bool = False) -> str:
-    """series key, w0, w1, `__partition`, `__offset`: a row per window and event in it, of a KPI over a source."""
-    steps = _events(kpi, catalog, fields_of(kpi, catalog))
+def members(
+    kpi: Kpi, catalog: Catalog, columns: Iterable[str] = (), *, late: bool = False, published: bool = False
+) -> str:
+    """series key, w0, w1, `__partition`, `__offset`: a row per window and event (or value of an input) in it.
+
+    `columns`: fields that come with it, derived and enriched ones too.
+    """
+    types = fields_of(kpi, catalog)
+    steps = _members(kpi, catalog, published) if kpi.over else _events(kpi, catalog, types)
     bounds = "t AS w0, t + 1 AS w1"
     if kpi.window.each is None:
-        steps += _placed(kpi, late)
+        steps += [] if kpi.over else _placed(kpi, late)
         bounds = "w0::BIGINT AS w0, w1::BIGINT AS w1"
-    rows = ", ".join([*_texts(kpi.by), bounds, "__partition", "__offset"])
+    own = ["__partition", "__offset", *map(quoted, columns)]
+    texts = [f"CAST({quoted(name)} AS VARCHAR) AS {quoted(f'by:{name}')}" for name in kpi.by]
+    found = f"WITH {_with(steps)} SELECT {', '.join([*texts, bounds, *own])} FROM {steps[-1][0]}"
+    return f"SELECT {_series(kpi.by, 'by:')} AS series, w0, w1, {', '.join(own)} FROM ({found})"
+
+
+def singles(kpi: Kpi, catalog: Catalog) -> str:
+    """Of a KPI for `each: event`: series key, time (ms), value, `__partition`, `__offset` of every event."""
+    types = fields_of(kpi, catalog)
+    steps = _events(kpi, catalog, types)
+    number = scalar(kpi.value, types).sql()
+    rows = ", ".join([*_texts(kpi.by), "t", f"{number} AS __value", "__partition", "__offset"])
     found = f"WITH {_with(steps)} SELECT {rows} FROM {steps[-1][0]}"
-    return f"SELECT {_series(kpi.by)} AS series, w0, w1, __partition, __offset FROM ({found})"
+    return f"SELECT {_series(kpi.by)}, t, {_finite('__value')}, __partition, __offset FROM ({found})"
 
 
-def _windowed(kpi: Kpi, catalog: Catalog, late: bool = False) -> str:
+def outdated(kpi: Kpi, catalog: Catalog) -> str:
+    """Times (ms) of the events of which the row of a reference is not known any more as it was when they came.
+
+    Either it was recorded after they came, or there is none, and may have been. The source's table has `__arrived`, those
+    of the references `__recorded` (ms).
+    """
+    steps = _enriching(kpi, catalog)
+    found = []
+    for (before, _), each in zip(steps, kpi.enrich, strict=False):
+        reference = catalog.source(each.reference)
+        assert reference is not None
+        tests = [
+            f"e.{quoted(field)} = r.{quoted(key)}" for field, key in zip(each.on, reference.key, strict=True)
+        ]
+        if reference.event_time is not None:
+            tests.append(f"epoch_ms(r.{quoted(reference.event_time)}) <= e.t")
+        newest = f"SELECT max(r.__recorded) FROM {quoted(reference.id)} r WHERE {' AND '.join(tests)}"
+        given = " AND ".join(f"e.{quoted(field)} IS NOT NULL" for field in each.on)
+        found.append(
+            f"SELECT e.t FROM {before} e WHERE {given} AND coalesce(({newest}) >= e.__arrived, true)"
+        )
+    return f"WITH {_with(steps)} {' UNION '.join(found)}"
+
+
+def _windowed(kpi: Kpi, catalog: Catalog, late: bool = False, published: bool = False) -> str:
     """The dimensions as text, w0, w1, value, count and `measure:<name>` of every window."""
     types = fields_of(kpi, catalog)
-    steps = _members(kpi, catalog) if kpi.over else _events(kpi, catalog, types)
+    steps = _members(kpi, catalog, published) if kpi.over else _events(kpi, catalog, types)
     names = [quoted(name) for name in kpi.by]
     if kpi.window.each is not None:
         rows = ", ".join([*_texts(kpi.by), "t AS w0", "t + 1 AS w1"])
@@ -102,15 +148,21 @@ def _with(steps: Steps) -> str:
 def _events(kpi: Kpi, catalog: Catalog, types: FieldTypes) -> Steps:
     """The events that count, with their enriched and derived fields. Adds the derived ones to `types`."""
     assert isinstance(types, dict)
-    steps: Steps = [("events", f"SELECT *, t AS __time FROM {quoted(kpi.source or '')}")]
-    for place, each in enumerate(kpi.enrich):
-        steps.append((f"enriched{place}", _enriched(each, catalog, steps[-1][0])))
+    steps = _enriching(kpi, catalog)
     for place, (name, text) in enumerate(kpi.let.items()):
         field = derived(text, types)
         steps.append((f"derived{place}", f"SELECT *, {field.sql()} AS {quoted(name)} FROM {steps[-1][0]}"))
         types[name] = field.type
     where = predicate(kpi.where, types).sql() if kpi.where is not None else "true"
     return [*steps, ("chosen", f"SELECT * FROM {steps[-1][0]} WHERE {where}")]
+
+
+def _enriching(kpi: Kpi, catalog: Catalog) -> Steps:
+    """The events, and after each enrichment."""
+    steps: Steps = [("events", f"SELECT *, t AS __time FROM {quoted(kpi.source or '')}")]
+    for place, each in enumerate(kpi.enrich):
+        steps.append((f"enriched{place}", _enriched(each, catalog, steps[-1][0])))
+    return steps
 
 
 def _enriched(each: Enrichment, catalog: Catalog, before: str) -> str:
@@ -136,14 +188,15 @@ def _enriched(each: Enrichment, catalog: Catalog, before: str) -> str:
     )
 
 
-def _members(kpi: Kpi, catalog: Catalog) -> Steps:
+def _members(kpi: Kpi, catalog: Catalog, published: bool) -> Steps:
     """The inputs' values below each other: each in the column of its name, NULL in the others'."""
     steps: Steps = []
     for place, id in enumerate(dict.fromkeys(kpi.over.values())):
         found = catalog.kpi(id)
         if found is None:
             raise DefinitionError("over", f"there is no KPI {id}", "known KPI")
-        steps.append((f"input{place}", _windowed(found, catalog)))
+        query = f"SELECT * FROM {quoted(f'{PUBLISHED}{id}')}" if published else _windowed(found, catalog)
+        steps.append((f"input{place}", query))
     tables = dict(zip(dict.fromkeys(kpi.over.values()), (name for name, _ in steps), strict=True))
     names = ", ".join([*map(quoted, kpi.by), "w0", "w1", "w0 AS __time", "0 AS __partition", "0 AS __offset"])
     parts = []
@@ -309,12 +362,16 @@ def _finite(number: str) -> str:
     return f"CASE WHEN isfinite({number}::DOUBLE) THEN {number}::DOUBLE END"
 
 
-def _series(by: Sequence[str]) -> str:
-    """The canonical name of the series (libs.common.events.series): sorted `name=value` pairs, percent-encoded."""
+def _series(by: Sequence[str], prefix: str = "") -> str:
+    """The canonical name of the series (libs.common.events.series): sorted `name=value` pairs, percent-encoded.
+
+    `prefix`: before the names of the columns.
+    """
+    columns = {name: quoted(f"{prefix}{name}") for name in sorted(by)}
     parts = [
-        f"CASE WHEN {quoted(name)} IS NULL THEN '{name}'"
-        f" ELSE '{name}=' || replace(url_encode(CAST({quoted(name)} AS VARCHAR)), '%20', ' ') END"
-        for name in sorted(by)
+        f"CASE WHEN {column} IS NULL THEN '{name}'"
+        f" ELSE '{name}=' || replace(url_encode(CAST({column} AS VARCHAR)), '%20', ' ') END"
+        for name, column in columns.items()
     ]
     return " || ',' || ".join(parts) or "''"
 

@@ -98,9 +98,16 @@ def _first_difference(asker: Asker, row: Mapping[str, Any]) -> Difference | None
     found = row["first_difference"]
     if found is None:
         return None
-    return Difference.model_validate(
+    shown = Difference.model_validate(
         {**found, "series_key": asker.veil.series_key(row["kpi"], found["series_key"])}
     )
+    if shown.batch is not None:
+        shown.batch.inputs = [
+            each.model_copy(update={"series_key": asker.veil.series_key(each.kpi, each.series_key)})
+            for each in shown.batch.inputs
+            if asker.sees(each.kpi)
+        ]
+    return shown
 
 
 @router.get("/audit", tags=["audit"])

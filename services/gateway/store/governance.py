@@ -29,7 +29,7 @@ async def incidents(
 async def parity(pool: asyncpg.Pool) -> list[Mapping[str, Any]]:
     """Of each KPI how far it was compared with plain SQL."""
     rows: list[Mapping[str, Any]] = await pool.fetch(
-        "select kpi, kpi_version, checked_to, windows, differing, first_difference, note, checked_at"
+        "select kpi, kpi_version, checked_to, windows, differing, left_out, first_difference, note, checked_at"
         " from read.parity order by kpi"
     )
     return rows

@@ -1,18 +1,41 @@
 """Parity: what was published of a window beside what plain SQL makes of its events. Pure."""
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal, NamedTuple
 
 from libs.common.catalog import Catalog, Kpi
-from libs.common.catalog.fields import fields_of
-from libs.common.expressions import derive, value
 
 TOLERANCE = 1e-9
 """Relative, of values: sums of the same numbers in another order."""
 
-Key = tuple[str, int, int]
-"""series key, start and end of the window (ms)."""
+Reason = Literal[
+    "disposed", "erased", "unread", "late", "long", "reference", "version", "backfilled", "large"
+]
+"""Why a window is left out, since the values that it was made of cannot be had again:
+
+- disposed: events of it were disposed of; erased: they were erased with their subject
+- unread: events of it came before what its KPI's version could read, or all values of its inputs did
+- late: values of its inputs, or events of a KPI on Flink or for single events, came too late for it; nothing says which
+- long: a session that begins further back than is looked
+- reference: a row that its events were enriched with has changed since, or may have
+- version: another version of an input took over just when it was made
+- backfilled: an input was backfilled since, or sessions were, which then have events that were too late
+- large: it has more events than are compared at once
+"""
+
+
+class Key(NamedTuple):
+    """A window of a series, of a KPI for single events the value of one event."""
+
+    series: str
+    start: int
+    """ms; `stop` too."""
+    stop: int
+    place: tuple[int, int] | None = None
+    """Partition and offset of the single event."""
 
 
 @dataclass(frozen=True)
@@ -32,30 +55,36 @@ class Difference:
     published: Figures | None
     batch: Figures | None
 
-
-def incomparable(kpi: Kpi, catalog: Catalog) -> str | None:
-    """Why a KPI cannot be compared while it runs; None if it can. DefinitionError if it does not compile."""
-    if kpi.engine == "flink":
-        return "computed by Flink, which keeps no record of what came too late"
-    if kpi.enrich:
-        return "enriched: the reference rows may have changed since"
-    if kpi.window.session is not None:
-        return "sessions: they may begin long before the stretch of time that is compared"
-    if kpi.window.each is not None:
-        return "each event is its own value"
-    if kpi.over:
-        return "over other KPIs, which are compared themselves"
-    _, types = derive(kpi.let, fields_of(kpi, catalog))
-    if any(value(text, types).error for text in (kpi.value, *kpi.measures.values())):
-        return "approximate: its error is a standard error, which no single window can break"
-    return None
+    @property
+    def more(self) -> int:
+        """By how many events SQL has more."""
+        return (self.batch.count if self.batch else 0) - (self.published.count if self.published else 0)
 
 
 def reach(kpi: Kpi) -> timedelta:
-    """How far before its end a window begins at most."""
+    """How far before its end a window begins at most; sessions that are longer are left out."""
     window = kpi.window
+    if window.session is not None:
+        return max(100 * window.session, timedelta(days=1))
+    if window.each is not None:
+        return timedelta(milliseconds=1)
     days = {"day": 2, "business_day": 14, "week": 8, "month": 32, "quarter": 93, "year": 367}
     return window.tumbling or window.sliding or timedelta(days=days[window.calendar or "day"])
+
+
+def step(kpi: Kpi) -> timedelta:
+    """A stretch of time that is shorter may have no window's end in it."""
+    window = kpi.window
+    least = timedelta(days=1) if window.calendar else timedelta(0)
+    return max(window.tumbling or window.every or least, timedelta(seconds=1))
+
+
+def sources_of(kpi: Kpi, catalog: Catalog) -> list[str]:
+    """The sources that a KPI rests on, also by those that it is over; in a stable order."""
+    if kpi.source is not None:
+        return [kpi.source]
+    inputs = [found for id in kpi.over.values() if (found := catalog.kpi(id)) is not None]
+    return list(dict.fromkeys(id for each in inputs for id in sources_of(each, catalog)))
 
 
 def differences(published: Mapping[Key, Figures], batch: Mapping[Key, Figures]) -> list[Difference]:
@@ -65,7 +94,7 @@ def differences(published: Mapping[Key, Figures], batch: Mapping[Key, Figures]) 
         for key in published.keys() | batch.keys()
         if not _same(published.get(key), batch.get(key))
     ]
-    return sorted(found, key=lambda each: (each.key[2], each.key))
+    return sorted(found, key=lambda each: (each.key.stop, each.key))
 
 
 def _same(one: Figures | None, other: Figures | None) -> bool:
@@ -79,3 +108,76 @@ def _near(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return one is other
     return abs(one - other) <= TOLERANCE * max(abs(one), abs(other), 1e-300)
+
+
+# --- why a window that differs is no fault ---------------------------------------------------------------
+
+
+def dropped(kpi: Kpi, found: Sequence[Difference]) -> set[Key]:
+    """Of a KPI whose engine keeps no record of late events: the windows that lack some, or are others for want of them.
+
+    SQL then has more events: in the same window, of sessions in one that takes in those that were published. Values of
+    inputs may lack some too, but others: then neither side has more for certain.
+    """
+    sessions, gone = kpi.window.session is not None, set[Key]()
+    for each in found:
+        if kpi.over and each.more:
+            gone.add(each.key)
+        parts = list[Difference]()
+        if sessions and each.batch:
+            parts = [other for other in found if other.batch is None and overlap(other.key, each.key)]
+        if each.more + sum(part.more for part in parts) > 0:
+            gone |= {each.key, *(part.key for part in parts)}
+    return gone
+
+
+def overlap(one: Key, other: Key) -> bool:
+    return one.series == other.series and one.start < other.stop and other.start < one.stop
+
+
+def spread(reasons: Mapping[Key, Reason], found: Iterable[Difference]) -> dict[Key, Reason]:
+    """Sessions that differ where another one is left out differ for the same reason: their bounds come of its events."""
+    near: dict[Key, Reason] = {
+        each.key: reason for each in found for key, reason in reasons.items() if overlap(key, each.key)
+    }
+    return {**near, **reasons}
+
+
+Span = Mapping[str, int]
+"""partition, first and last offset."""
+
+
+def within(place: tuple[int, int], spans: Iterable[Span]) -> bool:
+    return any(each["partition"] == place[0] and each["first"] <= place[1] <= each["last"] for each in spans)
+
+
+def touched(key: Key, moments: Sequence[int]) -> bool:
+    """Whether one of these times (ms, in their order) lies in the window."""
+    place = bisect_left(moments, key.start)
+    return place < len(moments) and moments[place] < key.stop
+
+
+# --- values of inputs ------------------------------------------------------------------------------------
+
+CHANGEOVER = 60_000
+"""ms: so long around the moment at which a version takes over a value may be made of either."""
+
+
+def counting(versions: Mapping[int, int], known: Collection[int], at: int) -> tuple[int, bool]:
+    """The version of an input of which a value that was made at a moment (ms) took a window's values, and whether that is
+    sure. `versions`: when each had caught up (ms), and was served from then on; `known`: those that have values in the
+    window."""
+    if not versions:
+        return max(known), len(known) == 1
+    served = max((version for version, since in versions.items() if since <= at), default=min(versions))
+    chosen = max((version for version in known if version <= served), default=min(known))
+    if len(known) == 1:
+        return chosen, chosen == served
+    changing = any(at - CHANGEOVER < versions[each] <= at for each in versions if each > min(versions))
+    return chosen, chosen == served and not changing
+
+
+def stood(versions: Mapping[int, int], version: int, made: int) -> bool:
+    """Whether a value of an input (made at a moment, ms) may have been there before its version took over from another:
+    then windows that were closed by that time have none of it."""
+    return version > min(versions, default=version) and made <= versions.get(version, made) + CHANGEOVER

@@ -138,11 +138,12 @@ async def parity_of(pool: asyncpg.Pool, kpi: str, version: int) -> asyncpg.Recor
 
 
 async def put_parity(connection: Connection, row: tuple[Any, ...]) -> None:
-    """(kpi, version, checked to, windows, differing, first difference, note, checked at), in the place of all before."""
+    """(kpi, version, checked to, windows, differing, first difference, note, checked at, left out by reason), in the
+    place of all before."""
     await connection.execute(
-        "INSERT INTO quality.parity VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kpi) DO UPDATE SET"
+        "INSERT INTO quality.parity VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (kpi) DO UPDATE SET"
         " kpi_version = $2, checked_to = $3, windows = $4, differing = $5, first_difference = $6, note = $7,"
-        " checked_at = $8",
+        " checked_at = $8, left_out = $9",
         *row,
     )
 
@@ -150,11 +151,14 @@ async def put_parity(connection: Connection, row: tuple[Any, ...]) -> None:
 async def add_parity(connection: Connection, row: tuple[Any, ...]) -> asyncpg.Record:
     """As `put_parity`, but windows are added to those of the same version, whose first difference stays."""
     total = await connection.fetchrow(
-        "INSERT INTO quality.parity AS p VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kpi) DO UPDATE SET"
+        "INSERT INTO quality.parity AS p VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (kpi) DO UPDATE SET"
         " kpi_version = $2, checked_to = $3, note = $7, checked_at = $8,"
         " windows = $4 + CASE WHEN p.kpi_version = $2 THEN p.windows ELSE 0 END,"
         " differing = $5 + CASE WHEN p.kpi_version = $2 THEN p.differing ELSE 0 END,"
-        " first_difference = coalesce(CASE WHEN p.kpi_version = $2 THEN p.first_difference END, $6)"
+        " first_difference = coalesce(CASE WHEN p.kpi_version = $2 THEN p.first_difference END, $6),"
+        " left_out = CASE WHEN p.kpi_version = $2 THEN (SELECT coalesce(jsonb_object_agg(reason, count), '{}') FROM"
+        "  (SELECT key AS reason, sum(value::bigint) AS count FROM (SELECT * FROM jsonb_each_text(p.left_out)"
+        "   UNION ALL SELECT * FROM jsonb_each_text($9)) AS each GROUP BY key) AS sums) ELSE $9 END"
         " RETURNING windows, differing",
         *row,
     )
@@ -163,11 +167,12 @@ async def add_parity(connection: Connection, row: tuple[Any, ...]) -> asyncpg.Re
 
 
 async def settled(pool: asyncpg.Pool, kpi: str, version: int) -> asyncpg.Record | None:
-    """The KPI's watermark as published, and the end of its first window."""
+    """The KPI's watermark as published, the end of its newest window (what single events have), and of its first."""
     return await pool.fetchrow(
-        "SELECT (SELECT max(watermark) FROM read.latest WHERE kpi = $1 AND kpi_version = $2) AS watermark,"
-        " (SELECT window_end FROM read.observations WHERE kpi = $1 AND kpi_version = $2"
-        "  ORDER BY window_start LIMIT 1) AS first_end",
+        "SELECT watermark, newest, (SELECT window_end FROM read.observations WHERE kpi = $1 AND kpi_version = $2"
+        "  ORDER BY window_start LIMIT 1) AS first_end"
+        " FROM (SELECT max(watermark) AS watermark, max(window_end) AS newest FROM read.latest"
+        "  WHERE kpi = $1 AND kpi_version = $2) AS known",
         kpi, version,
     )  # fmt: skip
 
@@ -178,11 +183,66 @@ async def published(
     """The newest revision of each window with lower < end <= upper, of `reach` at most; retracted ones are none."""
     return await pool.fetch(
         "SELECT * FROM (SELECT DISTINCT ON (series_key, window_start) series_key, window_start, window_end, value, count,"
-        "  measures, status FROM read.observations WHERE kpi = $1 AND kpi_version = $2 AND window_end > $3"
-        "  AND window_end <= $4 AND window_start > $3::timestamptz - $5::interval AND window_start < $4"
-        "  ORDER BY series_key, window_start, revision DESC) newest WHERE status <> 'retracted'",
+        "  measures, status, recorded_at FROM read.observations WHERE kpi = $1 AND kpi_version = $2"
+        "  AND window_start > $3::timestamptz - $5::interval AND window_start < $4"
+        "  ORDER BY series_key, window_start, revision DESC, recorded_at DESC) newest"
+        " WHERE status <> 'retracted' AND window_end > $3 AND window_end <= $4",
         kpi, version, lower, upper, reach,
     )  # fmt: skip
+
+
+async def published_singly(
+    pool: asyncpg.Pool, kpi: str, version: int, lower: datetime, upper: datetime
+) -> list[asyncpg.Record]:
+    """The values of single events with lower < time + 1 ms <= upper, and where the events lie."""
+    return await pool.fetch(
+        "SELECT series_key, window_start, window_end, value, count, recorded_at,"
+        " (offsets->0->>'partition')::int AS partition, (offsets->0->>'first')::bigint AS place"
+        " FROM read.observations WHERE kpi = $1 AND kpi_version = $2"
+        " AND window_start > $3::timestamptz - interval '1 ms' AND window_start < $4 AND window_end <= $4",
+        kpi, version, lower, upper,
+    )  # fmt: skip
+
+
+async def published_since(
+    pool: asyncpg.Pool, kpi: str, version: int, lower: datetime, upper: datetime, since: datetime
+) -> int:
+    """How many values of windows that begin in a stretch of time were published after a moment."""
+    return int(
+        await pool.fetchval(
+            "SELECT count(*) FROM read.observations WHERE kpi = $1 AND kpi_version = $2 AND window_start >= $3"
+            " AND window_start < $4 AND recorded_at > $5",
+            kpi, version, lower, upper, since,
+        )
+    )  # fmt: skip
+
+
+async def values(
+    pool: asyncpg.Pool, kpis: Sequence[str], lower: datetime, upper: datetime, reach: timedelta, limit: int
+) -> list[asyncpg.Record]:
+    """Of KPIs, all versions: the newest final revision of each window with lower < end <= upper, retracted ones too."""
+    return await pool.fetch(
+        "SELECT DISTINCT ON (kpi, kpi_version, series_key, window_start) kpi, kpi_version, series_key, window_start,"
+        " window_end, revision, status, value, count, recorded_at FROM read.observations WHERE kpi = ANY($1)"
+        " AND window_start > $2::timestamptz - $4::interval AND window_start < $3 AND window_end > $2"
+        " AND window_end <= $3 AND status <> 'provisional'"
+        " ORDER BY kpi, kpi_version, series_key, window_start, revision DESC, recorded_at DESC LIMIT $5",
+        kpis, lower, upper, reach, limit,
+    )  # fmt: skip
+
+
+async def caught_up(pool: asyncpg.Pool, kpis: Sequence[str]) -> list[asyncpg.Record]:
+    """(kpi, version, since) of the versions that had caught up, and when."""
+    return await pool.fetch("SELECT kpi, kpi_version, since FROM read.caught_up WHERE kpi = ANY($1)", kpis)
+
+
+async def reference_rows(pool: asyncpg.Pool, source: str, limit: int) -> list[asyncpg.Record]:
+    """The rows of a reference as they are now, and when they were recorded."""
+    return await pool.fetch(
+        "SELECT data::text AS data, recorded_at FROM read.reference_rows WHERE source = $1 LIMIT $2",
+        source,
+        limit,
+    )
 
 
 async def ranges(
@@ -191,7 +251,7 @@ async def ranges(
     """The offset ranges of a window's newest revision."""
     return await connection.fetchval(
         "SELECT offsets FROM read.observations WHERE kpi = $1 AND kpi_version = $2 AND series_key = $3"
-        " AND window_start = $4 ORDER BY revision DESC LIMIT 1",
+        " AND window_start = $4 ORDER BY revision DESC, recorded_at DESC LIMIT 1",
         kpi, version, series, start,
     )  # fmt: skip
 
@@ -204,7 +264,7 @@ async def ranges_of(
         "SELECT DISTINCT ON (series_key, window_start) series_key, window_start, offsets FROM read.observations"
         " JOIN unnest($3::text[], $4::timestamptz[]) AS wanted(series_key, window_start)"
         "  USING (series_key, window_start) WHERE kpi = $1 AND kpi_version = $2"
-        " ORDER BY series_key, window_start, revision DESC",
+        " ORDER BY series_key, window_start, revision DESC, recorded_at DESC",
         kpi, version, [series for series, _ in windows], [start for _, start in windows],
     )  # fmt: skip
 
@@ -255,7 +315,7 @@ async def events(
 ) -> list[asyncpg.Record]:
     """Events with start <= time < stop, but those that the detector set aside."""
     return await pool.fetch(
-        'SELECT e.partition, e."offset", e.event_time, e.data::text AS data FROM read.events e'
+        'SELECT e.partition, e."offset", e.event_time, e.ingested_at, e.data::text AS data FROM read.events e'
         " WHERE e.source = $1 AND e.event_time >= $2 AND e.event_time < $3 AND NOT EXISTS (SELECT 1"
         "  FROM read.dead_letters d WHERE d.source = $1 AND d.service = 'detector' AND d.partition = e.partition"
         '  AND d."offset" = e."offset") LIMIT $4',

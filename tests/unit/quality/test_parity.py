@@ -2,10 +2,22 @@
 
 import pytest
 
-from libs.common.catalog import DEFINITION, Catalog, Kpi, Source
-from services.quality.core.parity import Figures, differences, incomparable
+from libs.common.catalog import DEFINITION, Catalog, Kpi
+from services.quality.core.parity import (
+    Difference,
+    Figures,
+    Key,
+    counting,
+    differences,
+    dropped,
+    reach,
+    sources_of,
+    spread,
+    step,
+    stood,
+)
 
-ONE, TWO = ("carrier=UA", 0, 60_000), ("carrier=B6", 60_000, 120_000)
+ONE, TWO = Key("carrier=UA", 0, 60_000), Key("carrier=B6", 60_000, 120_000)
 FIGURES = Figures(0.5, 4, (1.0, None))
 
 
@@ -14,7 +26,7 @@ def kpi(**more: object) -> Kpi:
         "kind": "kpi", "id": "k", "title": "K", "owner": "o", "source": "s", "value": "count(*)",
         "window": {"tumbling": "1m"}, **more,
     }  # fmt: skip
-    found = DEFINITION.validate_python(definition)
+    found = DEFINITION.validate_python({name: each for name, each in definition.items() if each is not None})
     assert isinstance(found, Kpi)
     return found
 
@@ -43,16 +55,99 @@ def test_a_window_that_one_side_lacks_is_a_difference_and_the_first_comes_first(
     assert (second.key, second.batch) == (TWO, None)
 
 
-def test_what_cannot_be_compared_while_it_runs_says_why() -> None:
-    source = DEFINITION.validate_python(
-        {
-            "kind": "source", "id": "s", "title": "S", "owner": "o", "event_id": "id", "event_time": "at", "key": ["id"],
-            "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}],
-        }
-    )  # fmt: skip
-    assert isinstance(source, Source)
-    catalog = Catalog.of([source])
-    assert incomparable(kpi(), catalog) is None
-    assert "sessions" in (incomparable(kpi(window={"session": "5m"}), catalog) or "")
-    assert "approximate" in (incomparable(kpi(value="approx_count_distinct(id)"), catalog) or "")
-    assert incomparable(kpi(let={"approx": "length(id)"}, value="sum(approx)"), catalog) is None
+def test_single_events_of_one_moment_are_told_apart_by_their_place() -> None:
+    first, second = Key("", 5, 6, (0, 1)), Key("", 5, 6, (1, 1))
+    (found,) = differences(
+        {first: Figures(1.0, 1), second: Figures(9.0, 1)}, {first: Figures(1.0, 1), second: Figures(2.0, 1)}
+    )
+    assert found.key == second
+
+
+def test_a_stretch_is_as_long_as_a_window_is_apart_and_windows_reach_as_far_as_they_are_long() -> None:
+    sliding = kpi(window={"sliding": "1h", "every": "5m"})
+    assert (step(sliding).seconds, reach(sliding).seconds) == (300, 3600)
+    assert reach(kpi(window={"session": "1h"})).days == 4
+    assert step(kpi(window={"each": "event"})).seconds == 1
+
+
+def test_a_kpi_over_others_rests_on_the_sources_beneath_each_once() -> None:
+    inner, other = kpi(id="inner", source="a"), kpi(id="other", source="b")
+    middle = kpi(id="middle", source=None, over={"x": "inner", "y": "other"}, value="sum(x)")
+    outer = kpi(id="outer", source=None, over={"m": "middle", "i": "inner"}, value="sum(m)")
+    assert sources_of(outer, Catalog.of([inner, other, middle, outer])) == ["a", "b"]
+
+
+# --- on Flink, where nothing tells what came too late ----------------------------------------------------
+
+
+def test_a_window_that_lacks_events_may_have_dropped_them_and_one_of_another_value_did_not() -> None:
+    found = differences(
+        {ONE: Figures(3.0, 3), TWO: Figures(7.0, 4)},
+        {ONE: Figures(4.0, 4), TWO: Figures(4.0, 4), Key("", 0, 1): Figures(1.0, 1)},
+    )
+    assert dropped(kpi(), found) == {ONE, Key("", 0, 1)}
+
+
+def test_a_window_that_has_more_than_its_events_is_no_matter_of_late_ones() -> None:
+    found = differences({ONE: Figures(5.0, 5), TWO: Figures(1.0, 1)}, {ONE: Figures(4.0, 4)})
+    assert dropped(kpi(), found) == set()
+
+
+def test_sessions_that_a_late_event_would_have_joined_are_left_out_with_the_joined_one() -> None:
+    one, two, joined = Key("s", 0, 20), Key("s", 30, 50), Key("s", 0, 50)
+    found = differences({one: Figures(1.0, 1), two: Figures(1.0, 1)}, {joined: Figures(3.0, 3)})
+    assert dropped(kpi(window={"session": "20s"}), found) == {one, two, joined}
+
+
+def test_sessions_of_as_many_events_with_other_bounds_are_a_fault() -> None:
+    one, two, joined = Key("s", 0, 20), Key("s", 30, 50), Key("s", 0, 50)
+    found = differences({one: Figures(1.0, 1), two: Figures(1.0, 1)}, {joined: Figures(2.0, 2)})
+    assert dropped(kpi(window={"session": "20s"}), found) == set()
+
+
+def test_over_other_kpis_either_side_may_lack_what_the_other_dropped_and_equal_counts_tell() -> None:
+    over = kpi(source=None, over={"part": "inner"}, value="sum(part)")
+    found = differences(
+        {ONE: Figures(5.0, 5), TWO: Figures(7.0, 1)}, {ONE: Figures(4.0, 4), TWO: Figures(4.0, 1)}
+    )
+    assert dropped(over, found) == {ONE}
+
+
+# --- values of inputs and neighbours ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("versions", "known", "at", "expected"),
+    [
+        ({1: 0}, {1}, 1, (1, True)),
+        ({}, {3}, 500, (3, True)),
+        ({1: 0, 2: 1_000}, {1, 2}, 999, (1, True)),
+        ({1: 0, 2: 1_000}, {1, 2}, 1_500, (2, False)),
+        ({1: 0, 2: 1_000}, {1, 2}, 100_000, (2, True)),
+        ({1: 0, 2: 1_000}, {1}, 100_000, (1, False)),
+        ({1: 1_000, 2: 5_000}, {1, 2}, 10, (1, True)),
+        ({}, {1, 2}, 500, (2, False)),
+    ],
+    ids=[
+        "served", "never told", "made before the next took over", "made as it took over", "made long after",
+        "the served one has nothing there", "before any was ready", "two, never told",
+    ],
+)  # fmt: skip
+def test_an_inputs_version_is_the_one_that_was_served_when_the_value_was_made(
+    versions: dict[int, int], known: set[int], at: int, expected: tuple[int, bool]
+) -> None:
+    assert counting(versions, known, at) == expected
+
+
+def test_what_a_version_brought_from_its_past_is_of_no_window_that_closed_before_it_took_over() -> None:
+    versions = {1: 1_000, 2: 500_000}
+    assert stood(versions, 2, 400_000)
+    assert not stood(versions, 2, 600_000)
+    assert not stood(versions, 1, 900)
+    assert not stood({}, 3, 0)
+
+
+def test_sessions_beside_one_that_is_left_out_are_left_out_and_others_are_not() -> None:
+    gone, beside, other = Key("s", 0, 50), Key("s", 30, 50), Key("t", 30, 50)
+    found = [Difference(key, None, Figures(1.0, 1)) for key in (gone, beside, other)]
+    assert spread({gone: "disposed"}, found) == {gone: "disposed", beside: "disposed"}

@@ -108,13 +108,35 @@ class PublishedFigures(Answer):
     offsets: list[dict[str, int]] | None
 
 
+class InputFigures(Answer):
+    """A value that a KPI over other KPIs is made of."""
+
+    kpi: str
+    kpi_version: int
+    series_key: str
+    revision: int
+    value: float | None
+    count: int
+
+
 class BatchFigures(Answer):
-    """What plain SQL makes of a window's archived events, and where the first of them are."""
+    """What plain SQL makes of a window's archived events, and where the first of them are; of a KPI over other KPIs, of
+    their values."""
 
     value: float | None
     count: int
     measures: list[float | None]
     events: list[dict[str, int]]
+    inputs: list[InputFigures] = Field(default_factory=list)
+    """The first of those that the asker may see."""
+
+
+LeftOut = Literal[
+    "disposed", "erased", "unread", "late", "long", "reference", "version", "backfilled", "large"
+]
+"""Events were disposed of, or erased with their subject; came before what the version could read, or too late with no
+record of it; a session begins too far back; a reference row may have changed since; an input changed its version, or was
+backfilled; more events than are compared at once."""
 
 
 class Difference(Answer):
@@ -129,7 +151,8 @@ class Difference(Answer):
 
 _PARITY = {
     "kpi": "cancellation_rate", "kpi_version": 1, "checked_to": "2013-02-10T00:00:00Z", "windows": 2160,
-    "differing": 0, "first_difference": None, "note": "", "checked_at": "2026-11-24T10:00:02Z",
+    "differing": 0, "left_out": {"disposed": 12}, "first_difference": None, "note": "",
+    "checked_at": "2026-11-24T10:00:02Z",
 }  # fmt: skip
 
 
@@ -142,6 +165,9 @@ class ParityItem(Answer):
     """Every window that ends up to then was compared once; null: none yet."""
     windows: int
     differing: int
+    left_out: dict[LeftOut, int]
+    """Windows that were not compared, by why what they were made of cannot be had again; of single events that came too
+    late, the events."""
     first_difference: Difference | None
     note: str
     """Why the KPI is not compared; empty if it is."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from libs.common.events import Series, Severity, Status
 from services.gateway.api.models.common import Answer, Paged, StreamPosition, example
+from services.gateway.api.models.governance import LeftOut
 
 OBSERVATION_EXAMPLE = {
     "kpi": "cancellation_rate",
@@ -181,6 +182,8 @@ class KpiParity(Answer):
 
     windows: int
     differing: int
+    left_out: dict[LeftOut, int]
+    """Windows that were not compared, by reason."""
     checked_to: datetime | None
     note: str
     """Why the KPI is not compared; empty if it is."""
@@ -202,7 +205,13 @@ class KpiDetail(KpiSummary):
 
     model_config = example(
         **_KPI,
-        parity={"windows": 8755, "differing": 0, "checked_to": "2013-02-08T17:00:00Z", "note": ""},
+        parity={
+            "windows": 8755,
+            "differing": 0,
+            "left_out": {},
+            "checked_to": "2013-02-08T17:00:00Z",
+            "note": "",
+        },
         where=None,
         value="avg(case when cancelled then 1.0 else 0.0 end)",
         lateness_seconds=7200,
