@@ -49,7 +49,7 @@ def check_partitions(source: Source, before: Source) -> Iterator[Fault]:
             f"{before.partitions} partitions cannot become {source.partitions}: Kafka takes none away, and the events"
             " in them would be lost; to have fewer, define another source"
         )
-        yield "partitions", message, "partitions only grow"
+        yield "partitions", message, "stable topic"
     if source.partitions > before.partitions and source.format == "json":
         message = (
             "producers write to the topic themselves: nothing stops them while partitions are added, and the order"

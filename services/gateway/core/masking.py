@@ -118,7 +118,9 @@ class Veil:
         if key == "":
             return key
         names = source.key_reads
-        transforms = [self.rights.transform(self.classes.of(source.id, name)) for name in names]
+        transforms: list[Transform] = [
+            self.rights.transform(self.classes.of(source.id, name)) for name in names
+        ]
         only = source.field(names[0]) if source.key_fields and len(names) == 1 else None
         if only is not None and only.type == "string":
             return self.value(source.id, only.name, key)

@@ -294,7 +294,7 @@ def test_a_partition_that_is_new_and_empty_holds_values_back_no_longer_than_the_
 def test_readers_that_do_not_get_on_are_waited_for_so_long_and_then_it_is_said(
     servers: dict[str, str], namespace: str, database: str, tmp_path: Path
 ) -> None:
-    with running(servers, namespace, database, tmp_path, SEXTANT_REPARTITION_SECONDS="1") as ingest:
+    with running(servers, namespace, database, tmp_path, SEXTANT_REPARTITION_SECONDS="3") as ingest:
         bodies = [json.dumps({"id": f"{number}", "at": AT}).encode() for number in range(20)]
         for body in bodies:
             until(lambda body=body: (answer := ingest.push(body)) is not None and answer.status_code == 200)

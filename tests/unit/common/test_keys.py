@@ -73,7 +73,7 @@ def test_where_producers_write_themselves_ingest_cannot_choose_the_partition(key
 
 def test_partitions_can_be_added_and_never_taken_away() -> None:
     assert faults(source(partitions=5), source(partitions=2)) == []
-    assert faults(source(partitions=2), source(partitions=5)) == [("partitions", "partitions only grow")]
+    assert faults(source(partitions=2), source(partitions=5)) == [("partitions", "stable topic")]
 
 
 def test_partitions_are_not_added_where_nobody_can_hold_the_producers() -> None:
