@@ -225,7 +225,7 @@ class Parking:
                 touched = len(settled)
 
         await self.writer.submit(Submission([], does=done), self.writer.settings.confirm_seconds)
-        return {"do": do, "touched": touched, **self.state()}
+        return {"touched": touched, **self.state()}
 
     @property
     def _lacks_secret(self) -> bool:
