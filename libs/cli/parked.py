@@ -50,4 +50,5 @@ def parked(
     out.print(
         f"    the next try is {'at ' + found['next_try'] if found['next_try'] else 'under way'}", markup=False
     )
-    out.print(f"    {found['room']:.1%} of the room is taken", markup=False)
+    known = ", ".join(f"{keys:,} of {name}" for name, keys in found["references"].items())
+    out.print(f"    {found['room']:.1%} of the room is taken; keys known: {known or 'none'}", markup=False)

@@ -57,7 +57,7 @@ IdempotencyKey = Annotated[
 
 
 NOTHING_PARKED: dict[str, Any] = {
-    "events": 0, "keys": 0, "bytes": 0, "room": 0.0, "oldest": None, "next_try": None,
+    "events": 0, "keys": 0, "bytes": 0, "room": 0.0, "oldest": None, "next_try": None, "references": {},
 }  # fmt: skip
 
 

@@ -229,7 +229,7 @@ class Parking:
         await self.writer.submit(
             Submission(self.writer.contract, [], does=done), self.writer.settings.confirm_seconds
         )
-        return {"do": do, "touched": touched, **self.state()}
+        return {"touched": touched, **self.state()}
 
     @property
     def _lacks_secret(self) -> bool:

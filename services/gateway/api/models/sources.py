@@ -338,13 +338,15 @@ class Parked(Answer):
     """When the one that waits longest was accepted."""
     next_try: datetime | None
     """When the next tier ends; null if nothing waits, or is being tried now."""
+    references: dict[str, int]
+    """What its events refer to → keys that are known of it."""
     touched: int = 0
     """Of an order: keys that were tried, or events that were given up."""
     as_of: datetime
 
     model_config = example(
         source="departures", events=12, keys=3, bytes=9120, room=0.0001, oldest="2026-11-24T10:00:00Z",
-        next_try="2026-11-24T10:01:10Z", touched=0, as_of="2026-11-24T10:00:12Z",
+        next_try="2026-11-24T10:01:10Z", references={"aircraft": 3322}, touched=0, as_of="2026-11-24T10:00:12Z",
     )  # fmt: skip
 
 
