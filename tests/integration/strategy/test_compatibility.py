@@ -230,7 +230,7 @@ async def test_the_old_reader_reads_the_new_writer_and_the_new_one_the_old_and_o
         "SELECT kpi, series->>'gate', value FROM read.latest WHERE kpi LIKE 'evolved%%' AND status = 'final'"
     )
     expected = {("evolved_levels", None, 7.0), ("evolved_gates", "none", 3.0), ("evolved_gates", "B7", 4.0)}
-    assert until(lambda: set(mesh.query(values)) == expected, seconds=100), mesh.query(values)
+    assert until(lambda: set(mesh.query(values)) == expected), mesh.query(values)
 
 
 async def test_who_produces_straight_to_the_topic_may_be_on_either_schema(
