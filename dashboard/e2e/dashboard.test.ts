@@ -177,7 +177,7 @@ describe('a source', () => {
   it('is shown with how it arrives and whether the way is whole, and says how to send to it', async () => {
     const page = await opened('ana', { at: '#/quality' })
     await loaded(page)
-    await page.getByRole('link', { name: 'Departures', exact: true }).click()
+    await page.getByRole('link', { name: 'Departures from New York' }).click()
     await page.getByRole('heading', { name: 'Arrival' }).waitFor()
     await loaded(page)
     expect(await page.locator('.flow .flow-events').count()).toBeGreaterThan(0)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 import asyncpg
 import pytest
@@ -106,6 +107,32 @@ async def test_a_stored_loop_keeps_sets_aside_and_waits(
     assert await rows.fetchval("SELECT next_offset FROM test.offsets") == 4
     letters = {DeadLetter.decode(value).id for value in await values(settings, DEAD.name)}
     assert letters == {f"{settings.prefix}{LEDGER.name}/0/1"}
+
+
+async def test_a_stored_loop_says_when_a_partition_is_read_to_its_end_marks_of_transactions_aside(
+    settings: ServiceSettings, rows: asyncpg.Pool
+) -> None:
+    writer = producer(settings, "test.rest")
+    await writer.start()
+    for value in (b"a", b"b"):
+        async with writer.transaction():
+            await writer.send(settings.prefix + LEDGER.name, value, partition=0)
+    await writer.stop()
+    told, done = list[int](), asyncio.Event()
+
+    async def keep(connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> list[Any]:
+        return []
+
+    async def at_rest(tp: TopicPartition, next_offset: int) -> None:
+        told.append(next_offset)
+        if next_offset == 3:
+            done.set()
+
+    loop = StoredLoop(settings, "test.rows", rows, keep, Readiness(), at_rest=at_rest)
+    loop.follow([LEDGER.name])
+    await running(loop, done)
+    assert told.count(3) == 1
+    assert await rows.fetchval("SELECT next_offset FROM test.offsets") == 3  # behind b; its mark is beyond
 
 
 async def test_a_stored_loop_in_which_all_is_bad_ends_and_moves_no_further(

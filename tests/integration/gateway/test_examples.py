@@ -63,10 +63,3 @@ def test_an_example_sends_its_event_and_it_is_published(mesh: Mesh, id: str, lan
 def test_a_source_that_there_is_not_has_no_examples(mesh: Mesh) -> None:
     answer = mesh.as_("stew").get("/v1/sources/nowhere/examples")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-
-
-# TEMPORARY
-from tests.integration.ingest.test_heartbeat import (  # noqa: E402, F401
-    test_a_partition_that_events_go_to_gets_none,
-    test_an_idle_source_gets_heartbeats_that_are_in_no_books,
-)
