@@ -10,7 +10,7 @@ from libs.common.http import application
 from libs.common.migrate import migrate
 from libs.common.registry import Registry
 from libs.common.service import Health, run, serve
-from services.ingest.api import redrive_routes, routes, vault_routes
+from services.ingest.api import push_routes, redrive_routes, source_routes, vault_routes
 from services.ingest.handlers.pulls import Pulls
 from services.ingest.handlers.redrive import Redrives
 from services.ingest.handlers.schemas import Schemas
@@ -42,7 +42,8 @@ async def main(settings: Settings) -> None:
     app = application(
         "ingest",
         health,
-        routes(writers, pulls, Schemas(registry), connections),
+        push_routes(writers, Schemas(registry)),
+        source_routes(writers, pulls, connections),
         redrive_routes(redrives),
         vault_routes(vault, follower.catalog),
     )

@@ -134,7 +134,7 @@ class Candidate(BaseModel):
     definition: dict[str, Any]
 
 
-def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool) -> APIRouter:
+def push_routes(writers: Writers, schemas: Schemas) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     async def push(request: Request, source: str) -> Response:
@@ -167,6 +167,19 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
         await writer.submit(submission, writers.settings.confirm_seconds)
         return {"receipt": submission.receipt, "source": source, "through": watermark.through}
 
+    @router.post("/receipts/verify")
+    async def verify(receipt: Receipt) -> dict[str, Any]:
+        """Whether a receipt is one of ours, and unaltered; if not why."""
+        secret = writers.settings.receipt_secret.get_secret_value().encode()
+        why = receipts.fault(secret, receipt.model_dump(mode="json", exclude_unset=True))
+        return {"valid": why is None, "reason": why, "id": receipt.id, "source": receipt.source}
+
+    return router
+
+
+def source_routes(writers: Writers, pulls: Pulls, pool: asyncpg.Pool) -> APIRouter:
+    router = APIRouter(prefix="/v1")
+
     @router.get("/sources/{source}")
     async def describe(source: str) -> dict[str, Any]:
         """The writer's state, how its partitions are used, and where a pull stands."""
@@ -190,13 +203,6 @@ def routes(writers: Writers, pulls: Pulls, schemas: Schemas, pool: asyncpg.Pool)
         if writer.parking is None:
             raise Conflict(f"{source} has no `retry`: nothing of it is parked", code="never_parked")
         return await writer.parking.order(order.do, order.key)
-
-    @router.post("/receipts/verify")
-    async def verify(receipt: Receipt) -> dict[str, Any]:
-        """Whether a receipt is one of ours, and unaltered; if not why."""
-        secret = writers.settings.receipt_secret.get_secret_value().encode()
-        why = receipts.fault(secret, receipt.model_dump(mode="json", exclude_unset=True))
-        return {"valid": why is None, "reason": why, "id": receipt.id, "source": receipt.source}
 
     @router.post("/sources/{source}/replay")
     async def replay(source: str, candidate: Candidate) -> dict[str, Any]:

@@ -106,7 +106,8 @@ def outdated(kpi: Kpi, catalog: Catalog) -> str:
         reference = catalog.source(each.reference)
         assert reference is not None
         tests = [
-            f"e.{quoted(field)} = r.{quoted(key)}" for field, key in zip(each.on, reference.key_fields, strict=True)
+            f"e.{quoted(field)} = r.{quoted(key)}"
+            for field, key in zip(each.on, reference.key_fields, strict=True)
         ]
         if reference.event_time is not None:
             tests.append(f"epoch_ms(r.{quoted(reference.event_time)}) <= e.t")

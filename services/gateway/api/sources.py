@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from libs.common.topics import EVENTS
 from services.gateway.api.asking import Asker, SignedIn
 from services.gateway.api.commands import call, forward, stream_through, written
+from services.gateway.api.models.pushes import IngestReceipt, Parked, ParkedBody, WatermarkBody
 from services.gateway.api.models.signals import Outcome
 from services.gateway.api.models.sources import (
     Books,
@@ -19,11 +20,8 @@ from services.gateway.api.models.sources import (
     Flow,
     FlowMinute,
     Health,
-    IngestReceipt,
     LedgerMinute,
     LedgerPage,
-    Parked,
-    ParkedBody,
     PartitionShown,
     RhythmShown,
     RuleSummary,
@@ -32,7 +30,6 @@ from services.gateway.api.models.sources import (
     SourceList,
     SourceSummary,
     TryBody,
-    WatermarkBody,
 )
 from services.gateway.api.paging import PageToken, SmallLimit, cut
 from services.gateway.api.partitions import partitions

@@ -2,14 +2,17 @@
 -- dead letters. Entries of that have a negative number.
 ALTER TABLE ledger ADD COLUMN parked bigint NOT NULL DEFAULT 0;
 CREATE OR REPLACE VIEW read.ledger AS
-  SELECT source, minute, coalesce(l.accepted, 0) AS accepted, coalesce(l.published, 0) AS published,
-         coalesce(l.duplicate, 0) AS duplicate, coalesce(d.rows, 0) AS dead_lettered, coalesce(n.rows, 0) AS landed,
-         coalesce(l.parked, 0) AS parked
-  FROM ledger l
-  FULL JOIN landed n USING (source, minute)
-  FULL JOIN (
-    SELECT source, minute, count(*) AS rows FROM dead_letters WHERE minute IS NOT NULL GROUP BY source, minute
-  ) d USING (source, minute);
+  SELECT source, minute, sum(accepted)::bigint AS accepted, sum(published)::bigint AS published,
+         sum(duplicate)::bigint AS duplicate, sum(dead_lettered)::bigint AS dead_lettered, sum(landed)::bigint AS landed,
+         sum(parked)::bigint AS parked
+  FROM (
+    SELECT source, minute, accepted, published, duplicate, 0 AS dead_lettered, 0::bigint AS landed, parked FROM ledger
+    UNION ALL
+    SELECT source, minute, 0, 0, 0, 0, rows, 0 FROM landed
+    UNION ALL
+    SELECT source, minute, 0, 0, 0, 1, 0, 0 FROM dead_letters WHERE minute IS NOT NULL
+  ) lines
+  GROUP BY source, minute;
 CREATE OR REPLACE VIEW read.ledger_totals AS
   WITH totals AS (
     SELECT source, sum(accepted) AS accepted, sum(published) AS published, sum(duplicate) AS duplicate,
