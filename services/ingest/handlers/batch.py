@@ -180,7 +180,7 @@ class Batch:
             self.contract = contract
         place = len(self.values) + len(self.rows)
         self.rows += [record.values for record in records]
-        partitions = self.place([record.key for record in records])
+        partitions = self.place([record.key or b"" for record in records])
         for at, (record, partition, own) in enumerate(zip(records, partitions, headers, strict=True), place):
             self.events[partition].append((record.key, at, own))
 

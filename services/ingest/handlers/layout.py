@@ -102,7 +102,14 @@ class Layout:
         """At start, before anything is written. A change that was cut off is done to its end: partitions without a
         record, beside others, may be so new that not every reader has them."""
         name = self.settings.prefix + self.topic
-        self.lay(len(await partitions_of(self.settings, name)))
+        found: set[int] = set()
+        while not found:  # a topic that was made just now may not be known to every broker yet
+            found = await partitions_of(self.settings, name)
+            if stopping.is_set():
+                return
+            if not found:
+                await asyncio.sleep(0.1)
+        self.lay(len(found))
         ends = await high_watermarks(self.settings, name)
         empty = {number: 0 for number, end in ends.items() if end == 0}
         if self.count < self.wanted:

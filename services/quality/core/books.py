@@ -21,6 +21,7 @@ class Line:
     duplicate: int
     dead_lettered: int
     landed: int
+    parked: int = 0
 
     @property
     def events(self) -> int:
@@ -30,7 +31,7 @@ class Line:
     @property
     def letters(self) -> int:
         """How many of the dead letters in the books are not archived."""
-        return self.accepted - self.published - self.duplicate - self.dead_lettered
+        return self.accepted - self.published - self.duplicate - self.dead_lettered - self.parked
 
     @property
     def end(self) -> datetime:

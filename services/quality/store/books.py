@@ -26,8 +26,9 @@ async def unbalanced(
 ) -> list[asyncpg.Record]:
     """Minutes of a source that begin in [since, until] and do not balance, the oldest first."""
     return await pool.fetch(
-        "SELECT minute, accepted, published, duplicate, dead_lettered, landed FROM read.ledger WHERE source = $1"
-        " AND minute >= $2 AND minute <= $3 AND accepted <> landed + dead_lettered + duplicate ORDER BY minute",
+        "SELECT minute, accepted, published, duplicate, dead_lettered, landed, parked FROM read.ledger"
+        " WHERE source = $1 AND minute >= $2 AND minute <= $3"
+        " AND accepted <> landed + dead_lettered + duplicate + parked ORDER BY minute",
         source, since, until,
     )  # fmt: skip
 

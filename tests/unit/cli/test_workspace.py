@@ -67,7 +67,7 @@ def test_an_unknown_owner_is_refused(workspace: Path) -> None:
     [
         ("  - {name: distance, type: int", "  - {name: distance, type: string", "compatibility BACKWARD"),
         ("fields:\n", "fields:\n  - {name: gate, type: string}\n", "compatibility BACKWARD"),
-        ("partitions: 4", "partitions: 2", "partitions only grow"),
+        ("partitions: 4", "partitions: 2", "stable topic"),
     ],
 )
 def test_a_breaking_change_of_a_source_is_refused(
