@@ -34,18 +34,21 @@ class Followed:
         self.loaded = asyncio.Event()
         self.ended = asyncio.Event()
         self.client: AIOKafkaConsumer | None = None
+        self.asker: AIOKafkaConsumer | None = None
+        """Asks how far the topic goes: on the other's connection it would wait behind a fetch, a tenth of a second."""
         self.listeners: list[Callable[[str, str], None]] = []
 
     async def run(self, stopping: asyncio.Event) -> None:
         name = REFERENCE.of(self.id)
         await ensure_topics(self.settings, [(name, REFERENCE, 1)])
         places = [TopicPartition(self.settings.prefix + name, 0)]
-        client = consumer(self.settings)
-        await client.start()
+        client, asker = consumer(self.settings), consumer(self.settings)
         try:
+            await client.start()
+            await asker.start()
             client.assign(places)
             await client.seek_to_beginning(*places)
-            self.client = client
+            self.client, self.asker = client, asker
             ends = await client.end_offsets(places)
             while not stopping.is_set():
                 for records in (await client.getmany(*places, timeout_ms=200)).values():
@@ -55,9 +58,10 @@ class Followed:
                     fields = {"reference": self.id, "keys": len(self.keys)}
                     log.info("keys of a reference read", extra={"fields": fields})
         finally:
-            self.client = None  # nothing more will come, for whoever waits still
+            self.client = self.asker = None  # nothing more will come, for whoever waits still
             self.loaded.set()
             self.ended.set()
+            await asker.stop()
             await client.stop()
 
     def _take(self, records: list[Any]) -> None:
@@ -81,9 +85,9 @@ class Followed:
     async def caught_up(self) -> None:
         """Returns when every row that was acknowledged before is known (or this ends)."""
         await self.loaded.wait()
-        if self.client is None:
+        if self.client is None or self.asker is None:
             return
-        ends = await self.client.end_offsets(list(self.client.assignment()))
+        ends = await self.asker.end_offsets(list(self.client.assignment()))
         while not await self._reached(ends):
             # The marker of a transaction moves the position, and is no record that would be told of.
             with suppress(TimeoutError):
