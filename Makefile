@@ -90,7 +90,7 @@ client-current: # where the dashboard's packages are installed; `make test` inst
 	@test ! -d dashboard/node_modules || (cd dashboard && npm run --silent client -- --check)
 
 unit:
-	@$(PYTHON) -m pytest -q tests/unit tests/contracts
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal tests/unit tests/contracts
 
 bench-engine: ## events/s and CPU beside the peers (runs=N peers=flink,kstreams only=PART)
 bench-latency: ## closing event to readable record, beside the peers
