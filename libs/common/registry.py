@@ -223,6 +223,6 @@ class Registry:
             if before not in (None, mode):
                 await self.set_compatibility(subject, str(before))
             raise
-        if before is None and await self.compatibility(subject) != mode:  # without a schema it had none
+        if before is None:  # without a schema it had none
             await self.set_compatibility(subject, mode)
         return id

@@ -10,7 +10,11 @@ def told(contract: Mapping[str, Any], replay: Mapping[str, Any] | None, why_not:
     refused = [each for each in breaks if each["refused"]]
     known = {each["message"] for each in refused}
     let_in = [each for each in breaks if each["message"] not in known]
-    by_rule = [_sentence("refused by", refused), _sentence("let in by", let_in)]
+    rules = ", ".join(dict.fromkeys(each["rule"] for each in refused))
+    by_rule = [
+        _sentence(f"refused by {rules}", refused),
+        _sentence(f"let in by compatibility {contract['compatibility']}", let_in),
+    ]
     sentences = [each for each in by_rule if each] or ["breaks no rule"]
     if replay is None:
         sentences.append(f"not replayed: {why_not}")
@@ -37,8 +41,7 @@ def _sentence(how: str, breaks: Sequence[Mapping[str, Any]]) -> str:
     if not breaks:
         return ""
     texts = dict.fromkeys(f"{each['message']} (version {each['version']})" for each in breaks)
-    rules = ", ".join(dict.fromkeys(each["rule"] for each in breaks))
-    return f"{how} {rules}: {', '.join(texts)}"
+    return f"{how}: {', '.join(texts)}"
 
 
 def _replayed(source: str, replay: Mapping[str, Any]) -> list[str]:

@@ -128,7 +128,7 @@ class CatalogKeeper:
                 continue
             old, schema = before.source(definition.id), definition.avro_schema()
             subject = subject_of(definition)
-            if old is not None and old.avro_schema() == schema:
+            if definition.compatibility == "NONE" or (old is not None and old.avro_schema() == schema):
                 continue
             mode = definition.compatibility
             if await self.registry.compatibility(subject) == mode:
