@@ -184,9 +184,7 @@ class Combine:
             if not outputs:
                 outputs += await self._silence(tp, source, state)
             return outputs
-        if are_heartbeats(
-            records
-        ):  # a partition that brings nothing else is as silent as one that brings nothing
+        if are_heartbeats(records):  # as silent as a partition that brings nothing
             return outputs
         state.heard, state.idle = clock.monotonic(), False
         events, bad = await self.reading.events(source, tp.partition, records)
