@@ -185,14 +185,12 @@ async def committed_of(settings: ServiceSettings, group: str) -> dict[TopicParti
 async def starts_of(settings: ServiceSettings, name: str) -> dict[int, int]:
     """Partition → the offset of the first record that is kept; `name` with the prefix."""
     places = [TopicPartition(name, number) for number in await partitions_of(settings, name)]
+    if not places:  # the library cannot stop a client that it has only just started
+        return {}
     client = consumer(settings)
     try:
         await client.start()
-        return (
-            {tp.partition: at for tp, at in (await client.beginning_offsets(places)).items()}
-            if places
-            else {}
-        )
+        return {tp.partition: at for tp, at in (await client.beginning_offsets(places)).items()}
     finally:
         await client.stop()
 
@@ -231,10 +229,12 @@ async def ends_of(settings: ServiceSettings, topic: str) -> dict[int, int]:
 
 async def _ends(settings: ServiceSettings, name: str, isolation: str) -> dict[int, int]:
     places = [TopicPartition(name, number) for number in await partitions_of(settings, name)]
+    if not places:
+        return {}
     client = AIOKafkaConsumer(bootstrap_servers=settings.kafka, isolation_level=isolation)
     try:
         await client.start()
-        return {tp.partition: end for tp, end in (await client.end_offsets(places)).items()} if places else {}
+        return {tp.partition: end for tp, end in (await client.end_offsets(places)).items()}
     finally:
         await client.stop()
 
