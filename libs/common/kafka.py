@@ -201,11 +201,11 @@ async def span_of(settings: ServiceSettings, topic: str, start: int, stop: int) 
         TopicPartition(settings.prefix + topic, number)
         for number in await partitions_of(settings, settings.prefix + topic)
     ]
+    if not places:
+        return {}
     client = consumer(settings)
     try:
         await client.start()
-        if not places:
-            return {}
         ends = await client.end_offsets(places)
         firsts, lasts = [await client.offsets_for_times(dict.fromkeys(places, at)) for at in (start, stop)]
 
