@@ -40,3 +40,16 @@ async def pool(
         command_timeout=60,
         server_settings={"application_name": f"sextant {service}", "timezone": "UTC"},
     )
+
+
+def storable(value: Any) -> Any:
+    """A text, or JSON-ready value, as PostgreSQL can hold it: the sign for a NUL in its place."""
+    match value:
+        case str():
+            return value.replace("\0", "\N{SYMBOL FOR NULL}")
+        case dict():
+            return {storable(name): storable(item) for name, item in value.items()}
+        case list():
+            return [storable(item) for item in value]
+        case _:
+            return value

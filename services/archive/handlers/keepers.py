@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from libs.common import clock
 from libs.common.catalog import Catalog
+from libs.common.database import storable
 from libs.common.errors import BadMessage, TryLater
 from libs.common.events import (
     OBSERVATION_SCHEMA,
@@ -45,7 +46,7 @@ from libs.common.topics import (
 )
 from libs.common.wire import record as avro_record
 from services.archive import store
-from services.archive.handlers.rows import event_rows, reference_rows, storable
+from services.archive.handlers.rows import event_rows, reference_rows
 
 log = logging.getLogger(__name__)
 

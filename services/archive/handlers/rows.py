@@ -88,11 +88,6 @@ def reference_rows(
     return list(rows.values()), minutes
 
 
-def storable(text: str) -> str:
-    """As PostgreSQL can hold it: the sign for a NUL in its place."""
-    return text.replace("\0", "\N{SYMBOL FOR NULL}")
-
-
 def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode()
 

@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from pydantic import ValidationError
 
 from libs.common import clock
+from libs.common.database import storable
 from libs.common.errors import BadMessage
 from libs.common.events import AuditEntry
 from libs.common.kafka import Record
@@ -46,7 +47,7 @@ class AuditKeeper:
         for id, entry in entries.items():
             if id in known:
                 continue
-            content = entry.model_dump(mode="json")
+            content = storable(entry.model_dump(mode="json"))
             text = canonical(content)
             following = Head(head.seq + 1, link(head.hash, text))
             rows.append((following.seq, id, content, text, head.hash, following.hash, clock.now()))

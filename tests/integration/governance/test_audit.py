@@ -19,6 +19,16 @@ def test_a_refused_write_is_in_the_chain_too(mesh: Mesh) -> None:
     assert until(lambda: mesh.query("SELECT 1 FROM read.audit WHERE actor = 'vic' AND outcome = 'refused'"))
 
 
+def test_what_no_text_of_a_database_can_hold_is_kept_with_a_sign_in_its_place(mesh: Mesh) -> None:
+    """And the chain goes on."""
+    body = {"source": "departures", "field": "no\0field", "values": ["tok_1"], "reason": "asked"}
+    assert mesh.as_("stew").post("/v1/reveals", json=body).status_code in (404, 422)
+    said = {"kpi": "wind_gust", "at": "2013-02-08T13:00:00Z", "text": "after"}
+    assert mesh.as_("ana").post("/v1/annotations", json=said).status_code == 201
+    until(lambda: mesh.query("SELECT 1 FROM read.audit WHERE actor = 'ana' AND action LIKE '%%annotat%%'"))
+    assert mesh.service("governance").get("/v1/audit/verify").json()["intact"] is True
+
+
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE governance.audit SET hash = ''", "DELETE FROM governance.audit", "TRUNCATE governance.audit"],

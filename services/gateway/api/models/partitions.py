@@ -5,7 +5,7 @@ from typing import Any, Literal
 from services.gateway.api.models.common import Answer, example
 
 PARTITIONS: dict[str, Any] = {
-    "count": 4, "wanted": 4, "waits_for": [], "unordered_since": None, "records": 51200,
+    "keyed_by": "fields", "count": 4, "wanted": 4, "waits_for": [], "unordered_since": None, "records": 51200,
     "shares": [
         {"partition": 0, "records": 0.57, "bytes": 0.56}, {"partition": 1, "records": 0.14, "bytes": 0.15},
         {"partition": 2, "records": 0.15, "bytes": 0.15}, {"partition": 3, "records": 0.14, "bytes": 0.14},
@@ -36,6 +36,8 @@ class KeyShare(Answer):
 class Partitions(Answer):
     """Of what was written lately: what is ten minutes old counts half; nothing from before ingest started."""
 
+    keyed_by: Literal["fields", "expression", "random", "sticky"]
+    """What chooses the partition of an event."""
     count: int
     wanted: int
     """As it is defined: more than `count` while partitions are being added, and nothing is taken in."""
