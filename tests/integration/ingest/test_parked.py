@@ -302,9 +302,9 @@ async def test_killed_again_and_again_it_publishes_each_event_once_and_in_order(
     assert parked(mesh, "shaken")["events"] == waiting
     insist(mesh, "hangars", [{"name": f"shaken {number}", "doors": 1} for number in range(10)])
     until(lambda: parked(mesh, "shaken")["events"] == 0)
-    assert await published(mesh, "shaken") == dict(accepted)
     landed = sum(map(len, accepted.values()))
     until(lambda: (found := books(mesh, "shaken"))["landed"] == landed and not found["in_flight"])
+    assert await published(mesh, "shaken") == dict(accepted)
     balanced(mesh, "shaken", landed=landed, duplicate=books(mesh, "shaken")["duplicate"])
     left = [record async for records in read_all(mesh.settings, PARKED.of("shaken")) for record in records]
     assert {record.key for record in left if record.value} == {
