@@ -58,6 +58,8 @@ class Parking:
         self.timer: asyncio.TimerHandle | None = None
         self.woken = False
         """Somebody is on the way who tries what is due."""
+        self.settling = 0
+        """Events that wait no more once the transaction in hand is committed."""
         self.topic = PARKED.of(writer.source.id)
         self.define()
         for unit, size in (("events", self.lot.events), ("keys", self.lot.keys)):
@@ -111,6 +113,11 @@ class Parking:
             self.timer = asyncio.get_running_loop().call_later(
                 max(TOGETHER_SECONDS, seconds) if due else 0, self._wake
             )
+
+    def committed(self) -> None:
+        """The transaction is."""
+        self.settling = 0
+        self.arm()
 
     def stop(self) -> None:
         if self.timer is not None:
@@ -257,6 +264,7 @@ class Parking:
 
     def _settle(self, batch: Batch, settled: Sequence[Settled]) -> None:
         """Publish them, or make dead letters of them; and the books."""
+        self.settling += len(settled)
         books: dict[tuple[datetime, str], Counter[str]] = defaultdict(Counter)
         for event, result in ((each.event, each.result) for each in settled):
             parked = ParkedEvent.decode(event.body)
@@ -330,7 +338,7 @@ class Parking:
     def state(self) -> dict[str, Any]:
         lot = self.lot
         return {
-            "events": len(lot.events),
+            "events": len(lot.events) + self.settling,
             "keys": len(lot.keys),
             "bytes": lot.bytes,
             "room": round(lot.fullness, 4),

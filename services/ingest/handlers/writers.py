@@ -294,7 +294,7 @@ class Writer:
         self.began, self.taken = None, []
         self.window.forget(batch.ms)
         if self.parking is not None:
-            self.parking.arm()
+            self.parking.committed()
 
 
 class Writers:
