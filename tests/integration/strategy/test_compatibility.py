@@ -256,7 +256,7 @@ async def test_who_produces_straight_to_the_topic_may_be_on_either_schema(
 
 
 def test_letters_that_would_pass_are_counted_and_a_policy_for_unknown_fields_lets_them_in(mesh: Mesh) -> None:
-    id = "lettered"
+    id = "letters_let_in"
     before = definition(ONE, id, on_malformed="dead_letter")
     mesh.define(before)
     push(mesh, id, {"id": "a", "level": 1}, {"id": "b", "level": 2, "extra": 5}, {"id": "c", "level": "x"})
