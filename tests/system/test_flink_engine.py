@@ -108,23 +108,6 @@ async def test_a_killed_task_manager_loses_and_doubles_nothing(mesh: Mesh, flink
     assert set(seen.values()) == {1}
 
 
-def test_parity_compares_what_flink_published_and_leaves_out_what_it_dropped(mesh: Mesh) -> None:
-    compared = "SELECT windows, differing, left_out FROM read.parity WHERE kpi = 'sales'"
-    again = "DELETE FROM quality.parity WHERE kpi = 'sales' RETURNING 1"
-    mesh.query(again)  # what it found while windows were on their way
-    assert until(lambda: mesh.query(compared) == [(200, 0, {})], seconds=90)
-    late = [{"id": "late", "at": "2024-03-11T04:30:00Z", "amount": 1.0}]
-    assert mesh.service("ingest").post("/v1/sources/shop/events", content=json.dumps(late)).is_success
-    archived = "SELECT count(*) FROM read.events WHERE source = 'shop'"
-    assert until(lambda: mesh.query(archived) == [(201,)])
-    wrong = (
-        "UPDATE archive.observations SET value = 7 WHERE kpi = 'sales' AND series_key = 'id=s17' RETURNING 1"
-    )
-    assert mesh.query(wrong)
-    assert mesh.query(again)
-    assert until(lambda: mesh.query(compared) == [(200, 1, {"late": 1})], seconds=90)
-
-
 def sell(mesh: Mesh, numbers: range) -> None:
     """One sale a minute, each in a series of its own."""
     batch = [
