@@ -15,7 +15,7 @@ from services.detector.core.derived import Derived
 from services.detector.core.sessions import Sessions
 from services.detector.core.states import States
 from services.detector.core.steps import CLOSED, Announcement, Emission, Mark, Ready, Rows
-from services.detector.core.watermarks import Watermark
+from services.detector.core.watermarks import PartitionMark, Watermark, later
 
 INPUT = "kpi:"
 """Before the id of a KPI: the name of its emitted values as a source of KPIs over it."""
@@ -178,11 +178,10 @@ class Engine:
         if isinstance(state, Derived) and each.partition not in track.live:
             state.begin_after(each.at)
         track.live.add(each.partition) if each.live else track.live.discard(each.partition)
-        track.watermark.advance(each.partition, each.at, False)
+        known = PartitionMark()
         if each.live and source is not None and source.id in self.marks:
-            known = self.marks[source.id].marks.get(each.partition)
-            if known is not None:
-                track.watermark.advance(each.partition, known.at, known.idle)
+            known = self.marks[source.id].marks.get(each.partition, known)
+        track.watermark.advance(each.partition, later(each.at, known.at), known.idle)
 
     # --- a new version beside the old one ----------------------------------------------------------------
 

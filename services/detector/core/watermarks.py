@@ -1,8 +1,11 @@
 """Watermarks: up to which event time a source is complete.
 
-The watermark of a source is the least over its partitions; an idle partition does not hold it back; when all
-are idle it stays where it is; it never goes back. A partition that was never heard of holds it back.
-(Akidau et al., The Dataflow Model, VLDB 2015, section 2.3.)
+The watermark of a source is the least over its partitions; an idle partition does not hold it back. When all are
+idle, all that came was read, and it is the latest of them: in which order they fell silent does not matter. A source
+that wakes was silent as a whole, and most of what it now brings is still unread: each of its partitions holds the
+watermark back until it is heard of again, or says again that it is idle. It never goes back, and a partition that was
+never heard of holds it back. (Akidau et al., The Dataflow Model, VLDB 2015, section 2.3; idle inputs as Flink's
+StatusWatermarkValve has them, but for the waking.)
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +21,11 @@ class PartitionMark:
     idle: bool = False
 
 
+def later(*times: int | None) -> int | None:
+    """The latest of them that is known."""
+    return max((each for each in times if each is not None), default=None)
+
+
 @dataclass
 class Watermark:
     """The watermark of a source of `partitions` input partitions; of more, once another is heard of."""
@@ -28,17 +36,27 @@ class Watermark:
 
     def advance(self, partition: int, at: int | None, idle: bool) -> None:
         """What a partition reports; an earlier time than before is ignored."""
+        if not idle and self.asleep:
+            for each in self.marks.values():
+                each.idle = False
         self.partitions = max(self.partitions, partition + 1)
         mark = self.marks.setdefault(partition, PartitionMark())
-        mark.idle = idle
-        if at is not None and (mark.at is None or at > mark.at):
-            mark.at = at
-        active = [self.marks.get(number, PartitionMark()) for number in range(self.partitions)]
-        active = [mark for mark in active if not mark.idle]
-        if not active or any(mark.at is None for mark in active):
-            return
-        least = min(mark.at for mark in active if mark.at is not None)
-        self.at = least if self.at is None else max(self.at, least)
+        mark.idle, mark.at = idle, later(mark.at, at)
+        active = [each for each in self._all if not each.idle]
+        known = [each.at for each in active or self._all if each.at is not None]
+        if not active:
+            self.at = later(self.at, *known)
+        elif len(known) == len(active):
+            self.at = later(self.at, min(known))
+
+    @property
+    def _all(self) -> list[PartitionMark]:
+        return [self.marks.get(number, PartitionMark()) for number in range(self.partitions)]
+
+    @property
+    def asleep(self) -> bool:
+        """Whether each of its partitions is idle."""
+        return all(each.idle for each in self._all)
 
     def after(self, reports: Iterable[tuple[int, int | None, bool]]) -> int | None:
         """Where the watermark would be after these reports (as `advance` takes them)."""

@@ -36,6 +36,9 @@ ENOUGH_RECORDS = 10_000
 CATCH_UP_RECORDS = 50_000
 """Of the past, beside each batch of the present."""
 
+AGAIN_IDLE_SECONDS = 10.0
+"""No more often is it said again that a partition is idle."""
+
 
 @dataclass
 class Progress:
@@ -67,7 +70,7 @@ class Input:
     progress: Progress
     limit: Limit
     heard: float
-    """Monotonic time of the last record."""
+    """Monotonic time of the last record, or when merge was told last that there is none."""
     idle: bool = False
     at: int | None = None
     """The watermark that was told last."""
@@ -329,8 +332,12 @@ class Combine:
             yield from bus.announcement(compiled.name, source.id, tp.partition, None, live=False)
 
     async def _silence(self, tp: TopicPartition, source: Source, state: Input) -> list[Output]:
-        """A partition that is read to its end and silent for long no longer holds windows back."""
-        if state.idle or clock.monotonic() - state.heard < source.watermark.idle.total_seconds():
+        """A partition that is read to its end and silent for long no longer holds windows back.
+
+        It is said again and again: when the source wakes, merge counts only what it hears from then on.
+        """
+        silent = source.watermark.idle.total_seconds()
+        if clock.monotonic() - state.heard < (max(silent, AGAIN_IDLE_SECONDS) if state.idle else silent):
             return []
         assert self.client is not None
         end = (await self.client.end_offsets([tp]))[tp]
@@ -338,7 +345,7 @@ class Combine:
             await self.client.position(tp) < end
         ):  # looked at again when what is left was read: it may be heartbeats
             return []
-        state.idle = True
+        state.heard, state.idle = clock.monotonic(), True
         return bus.marks(source.id, tp.partition, None, idle=True, since=end, upto=end)
 
 

@@ -19,6 +19,7 @@ from libs.common.wire import record as decoded
 from services.detector.core.combine import place
 from services.detector.core.definitions import CompiledKpi
 from services.detector.core.steps import Announcement, Mark, Ready
+from services.detector.core.watermarks import PartitionMark, Watermark
 from services.detector.handlers import bus
 from services.detector.handlers.combine import Progress
 
@@ -46,9 +47,13 @@ class Heard:
     """Behind the cut: the first offsets (since, upto) that were combined."""
 
     def is_idle(self, source: str, partition: int) -> bool:
-        """A partition of which nothing is kept has been silent for long."""
-        mine = [each.idle for each in self.marks if (each.source, each.partition) == (source, partition)]
-        return mine[-1] if mine else True
+        """Whether merge counts it as idle. A source of which nothing is kept has been silent for long."""
+        told = [each for each in self.marks if each.source == source]
+        partitions = range(max([partition, *(each.partition for each in told)]) + 1)
+        heard = Watermark(len(partitions), {number: PartitionMark(idle=True) for number in partitions})
+        for each in told:
+            heard.advance(each.partition, None, each.idle)
+        return heard.marks[partition].idle
 
     def take(self, records: Sequence[Record]) -> None:
         """Records before the cut."""
