@@ -8,13 +8,15 @@ meanwhile is refused and starts over from the stored offset.
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import ValidationError
 
 from libs.common import clock, telemetry
 from libs.common.errors import BadMessage, TryLater
+from libs.common.events import Event
 from libs.common.kafka import Record, producer
 from libs.common.service import Readiness
 from libs.common.settings import ServiceSettings
@@ -27,6 +29,23 @@ log = logging.getLogger(__name__)
 
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+Bad = list[tuple[Record, BadMessage]]
+"""Records that can never be used, and why."""
+E = TypeVar("E", bound=Event)
+
+
+def parsed(kind: type[E], records: Sequence[Record]) -> tuple[list[tuple[Record, E]], Bad]:
+    """The events of a JSON topic, and the records that are none."""
+    good: list[tuple[Record, E]] = []
+    bad: Bad = []
+    for record in records:
+        try:
+            good.append((record, kind.decode(record.value or b"")))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            bad.append((record, BadMessage(f"{field}: {first['msg']}", field=field, rule=first["type"])))
+    return good, bad
 
 
 class Lost(Exception):
@@ -36,9 +55,7 @@ class Lost(Exception):
 class Keeper(Protocol):
     """Turns a batch of one partition into rows, on the connection whose transaction moves the offset."""
 
-    async def __call__(
-        self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
-    ) -> Iterable[tuple[Record, BadMessage]]:
+    async def __call__(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
         """Returns the records that can never be used. TryLater makes the partition wait."""
         ...
 

@@ -5,11 +5,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, TopicPartition
-from pydantic import ValidationError
 
 from libs.common import clock
 from libs.common.catalog import Catalog
@@ -21,7 +20,6 @@ from libs.common.events import (
     DeadLetter,
     DisposalChanged,
     ErasureSubject,
-    Event,
     Expectation,
     LateEvents,
     LedgerEntry,
@@ -31,7 +29,7 @@ from libs.common.events import (
 from libs.common.kafka import Record
 from libs.common.registry import Codecs
 from libs.common.settings import ServiceSettings
-from libs.common.stream.stored import Connection
+from libs.common.stream.stored import Bad, Connection, parsed
 from libs.common.topics import (
     BACKFILLS,
     DEAD,
@@ -49,23 +47,6 @@ from services.archive import store
 from services.archive.handlers.rows import event_rows, reference_rows
 
 log = logging.getLogger(__name__)
-
-Bad = list[tuple[Record, BadMessage]]
-E = TypeVar("E", bound=Event)
-
-
-def parsed(kind: type[E], records: Sequence[Record]) -> tuple[list[tuple[Record, E]], Bad]:
-    """The events of a JSON topic, and the records that are none."""
-    good: list[tuple[Record, E]] = []
-    bad: Bad = []
-    for record in records:
-        try:
-            good.append((record, kind.decode(record.value or b"")))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            bad.append((record, BadMessage(f"{field}: {first['msg']}", field=field, rule=first["type"])))
-    return good, bad
 
 
 class Keepers:

@@ -10,6 +10,7 @@ import polars as pl
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage
 from libs.common.kafka import Record
+from libs.common.stream.stored import Bad
 from libs.common.wire import INDEX, SCHEMA_ID
 
 
@@ -26,7 +27,7 @@ def json_rows(frame: pl.DataFrame) -> list[bytes]:
 
 def event_rows(
     source: Source, partition: int, records: Sequence[Record], frame: pl.DataFrame, now: datetime
-) -> tuple[list[tuple[Any, ...]], Counter[datetime], list[tuple[Record, BadMessage]]]:
+) -> tuple[list[tuple[Any, ...]], Counter[datetime], Bad]:
     """Rows of `archive.events`, how many landed per minute of arrival, and the records without a time.
 
     `frame`: the decoded records, `__index` their place in `records`.
@@ -39,7 +40,7 @@ def event_rows(
     )
     ids = frame[source.event_id].to_list() if source.event_id in frame.columns else [None] * frame.height
     rows: list[tuple[Any, ...]] = []
-    bad: list[tuple[Record, BadMessage]] = []
+    bad: Bad = []
     minutes: Counter[datetime] = Counter()
     columns = zip(frame[INDEX].to_list(), frame[SCHEMA_ID].to_list(), times, ids, texts, strict=True)
     for index, schema_id, time, event_id, text in columns:

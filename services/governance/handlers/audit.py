@@ -11,14 +11,12 @@ from typing import Any
 
 import asyncpg
 from aiokafka import TopicPartition
-from pydantic import ValidationError
 
 from libs.common import clock
 from libs.common.database import storable
-from libs.common.errors import BadMessage
 from libs.common.events import AuditEntry
 from libs.common.kafka import Record
-from libs.common.stream.stored import Connection
+from libs.common.stream.stored import Bad, Connection, parsed
 from services.governance import store
 from services.governance.core.chain import GENESIS, Head, canonical, link, verify
 
@@ -28,18 +26,12 @@ log = logging.getLogger(__name__)
 class AuditKeeper:
     """The keeper of `audit`."""
 
-    async def keep(
-        self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
-    ) -> list[tuple[Record, BadMessage]]:
+    async def keep(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
         """Append each entry once, in the order of the topic."""
-        bad: list[tuple[Record, BadMessage]] = []
+        found, bad = parsed(AuditEntry, records)
         entries: dict[str, AuditEntry] = {}
-        for record in records:
-            try:
-                entry = AuditEntry.decode(record.value or b"")
-                entries.setdefault(entry.id, entry)
-            except ValidationError as error:
-                bad.append((record, BadMessage(str(error), rule="AuditEntry")))
+        for _, entry in found:
+            entries.setdefault(entry.id, entry)
         await store.lock_chain(connection)
         head = await store.head(connection)
         rows = []

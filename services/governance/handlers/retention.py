@@ -8,15 +8,13 @@ from uuid import NAMESPACE_URL, uuid5
 
 import asyncpg
 from aiokafka import TopicPartition
-from pydantic import ValidationError
 
 from libs.common import clock
 from libs.common.catalog import Catalog
-from libs.common.errors import BadMessage
 from libs.common.events import DisposalChanged
 from libs.common.kafka import Record
 from libs.common.outbox import put
-from libs.common.stream.stored import Connection
+from libs.common.stream.stored import Bad, Connection, parsed
 from libs.common.topics import DISPOSALS
 from services.governance import store
 
@@ -75,17 +73,10 @@ class Retention:
                 await put(connection, "governance", DISPOSALS.name, id, event)
             return new
 
-    async def keep(
-        self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
-    ) -> list[tuple[Record, BadMessage]]:
+    async def keep(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
         """What was carried out, or refused, closes its receipt."""
-        bad: list[tuple[Record, BadMessage]] = []
-        for record in records:
-            try:
-                found = DisposalChanged.decode(record.value or b"")
-            except ValidationError as error:
-                bad.append((record, BadMessage(str(error), rule="DisposalChanged")))
-                continue
+        disposals, bad = parsed(DisposalChanged, records)
+        for _, found in disposals:
             if found.change != "ordered":
                 await store.close_receipt(
                     connection, found.id, found.change, found.rows_before, found.rows_deleted, found.rows_after,

@@ -11,16 +11,15 @@ from contextlib import suppress
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from libs.common import clock
-from libs.common.errors import BadMessage, Problem, TryLater
+from libs.common.errors import Problem, TryLater
 from libs.common.events import DisposalChanged, ErasureSubject
 from libs.common.kafka import Record, answering, ensure_topics
 from libs.common.outbox import Publisher, put
 from libs.common.service import Loop, Readiness
 from libs.common.stream import StoredLoop
-from libs.common.stream.stored import Connection
+from libs.common.stream.stored import Bad, Connection, parsed
 from libs.common.topics import DISPOSALS, SUBJECTS
 from services.ingest import store
 from services.ingest.handlers.vault import Vault
@@ -42,17 +41,9 @@ class Shredder:
         self.orders.follow([SUBJECTS.name])
         self.answers = Publisher(settings, "ingest", vault.pool, Readiness(), every=1.0)
 
-    async def keep(
-        self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
-    ) -> list[tuple[Record, BadMessage]]:
-        bad: list[tuple[Record, BadMessage]] = []
-        for record in records:
-            try:
-                subject = ErasureSubject.decode(record.value or b"")
-            except ValidationError as error:
-                what = f"{error.error_count()} fields are not as they have to be"
-                bad.append((record, BadMessage(what, rule="ErasureSubject")))
-                continue
+    async def keep(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
+        subjects, bad = parsed(ErasureSubject, records)
+        for _, subject in subjects:
             await self._shred(connection, subject)
         return bad
 

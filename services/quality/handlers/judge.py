@@ -11,14 +11,14 @@ from aiokafka import TopicPartition
 
 from libs.common import clock
 from libs.common.catalog import Catalog, Source
-from libs.common.errors import BadMessage, DefinitionError, TryLater
+from libs.common.errors import DefinitionError, TryLater
 from libs.common.events import CatalogEntry
 from libs.common.kafka import Record
 from libs.common.references import References
 from libs.common.registry import Codecs
 from libs.common.rules import CompiledRule, compile_rules, references_of, verdicts
 from libs.common.settings import ServiceSettings
-from libs.common.stream.stored import Connection
+from libs.common.stream.stored import Bad, Connection
 from libs.common.topics import EVENTS
 from libs.common.wire import INDEX
 from services.quality import store
@@ -67,9 +67,7 @@ class Judge:
         async with self.lock, self.pool.acquire() as connection, connection.transaction():
             await store.set_rules(connection, versions)
 
-    async def keep(
-        self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
-    ) -> list[tuple[Record, BadMessage]]:
+    async def keep(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
         topic = tp.topic.removeprefix(self.settings.prefix)
         source = self.catalog.source(topic.removeprefix(EVENTS.of("")))
         if source is None:

@@ -14,7 +14,7 @@ from libs.common.errors import BadMessage
 from libs.common.events import OBSERVATION_SCHEMA, Observation
 from libs.common.kafka import Record
 from libs.common.registry import Codecs, Registry
-from libs.common.stream.stored import Connection
+from libs.common.stream.stored import Bad, Connection
 from libs.common.wire import record as avro_record
 from services.strategy import store
 from services.strategy.core.objectives import Window, key_result, progress
@@ -42,13 +42,11 @@ class ObjectiveKeeper:
                 needed[result.kpi] = max(needed.get(result.kpi, timedelta(0)), result.over)
         return needed
 
-    async def keep(
-        self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
-    ) -> list[tuple[Record, BadMessage]]:
+    async def keep(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
         """The windows of the KPIs that objectives need; the others are passed over unread."""
         needed = self._needed()
         rows, gone = [], []
-        bad: list[tuple[Record, BadMessage]] = []
+        bad: Bad = []
         codecs = await self.codecs.of([record.value for record in records])
         for record in records:
             if (record.key or b"").decode().partition("|")[0] not in needed:

@@ -5,14 +5,13 @@ from datetime import datetime
 from uuid import NAMESPACE_URL, uuid5
 
 from aiokafka import TopicPartition
-from pydantic import ValidationError
 
 from libs.common import clock
 from libs.common.catalog import Catalog, Playbook, Team
-from libs.common.errors import BadMessage, TryLater
+from libs.common.errors import TryLater
 from libs.common.events import SignalChanged
 from libs.common.kafka import Record
-from libs.common.stream.stored import Connection
+from libs.common.stream.stored import Bad, Connection, parsed
 from services.strategy import store
 from services.strategy.core.escalation import Escalation, reaches
 from services.strategy.handlers.actions import tell
@@ -24,16 +23,9 @@ class SignalKeeper:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
 
-    async def keep(
-        self, connection: Connection, tp: TopicPartition, records: Sequence[Record]
-    ) -> list[tuple[Record, BadMessage]]:
-        bad: list[tuple[Record, BadMessage]] = []
-        for record in records:
-            try:
-                signal = SignalChanged.decode(record.value or b"")
-            except ValidationError as error:
-                bad.append((record, BadMessage(str(error), rule="SignalChanged")))
-                continue
+    async def keep(self, connection: Connection, tp: TopicPartition, records: Sequence[Record]) -> Bad:
+        signals, bad = parsed(SignalChanged, records)
+        for _, signal in signals:
             await self._take(connection, signal, clock.now())
         return bad
 
