@@ -1,5 +1,6 @@
 """Committed output against the batch twin."""
 
+import atexit
 import json
 from collections import Counter, defaultdict
 from functools import cache
@@ -264,4 +265,6 @@ def _batch(kpi: Kpi, catalog: Catalog, events: dict[Place, Event]) -> list[tuple
 
 @cache
 def _connection() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(config={"threads": 1})
+    found = duckdb.connect(config={"threads": 1})
+    atexit.register(found.close)  # else the interpreter ends with a page of what leaks
+    return found

@@ -1,5 +1,6 @@
 """Events of every field type for the tests of the expression language, and DuckDB to ask what SQL says of them."""
 
+import atexit
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
@@ -55,6 +56,7 @@ def connection() -> duckdb.DuckDBPyConnection:
     """One for all tests, away from UTC: results must not depend on the session's zone."""
     found = duckdb.connect(config={"threads": 1})
     found.execute("SET TimeZone = 'America/New_York'")  # given to connect(), it waits for ever
+    atexit.register(found.close)  # else the interpreter ends with a page of what leaks
     return found
 
 
