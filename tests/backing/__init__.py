@@ -40,8 +40,8 @@ class Flink:
     """SEXTANT_FLINK, SEXTANT_FLINK_GATEWAY."""
 
     def kill_tasks(self) -> None:
-        """Kill -9 of the task manager."""
-        Process("flink_tasks", self.home).send(signal.SIGKILL)
+        """Kill -9 of the task manager, and wait until it is gone."""
+        Process("flink_tasks", self.home).stop(signal.SIGKILL)
 
     def mend(self) -> None:
         """Start again what has died."""
