@@ -77,6 +77,12 @@ def more(senders: Sequence[Sender], answer: str) -> Callable[[], bool]:
     return lambda: answers(senders)[answer] > before
 
 
+def refused(senders: Sequence[Sender]) -> Callable[[], bool]:
+    """Whether anything was refused since for the sake of the brokers: its process may have ended by their error."""
+    kinds = [more(senders, f"503 {code}") for code in ("brokers_away", "unconfirmed", "overloaded")]
+    return lambda: any(kind() for kind in kinds)
+
+
 def slowest(senders: Sequence[Sender]) -> float:
     return max(sender.slowest for sender in senders)
 
@@ -143,8 +149,8 @@ def test_the_broker_s_disk_full(
             with pushing(ingest, 4, seed=6) as senders:
                 until(more(senders, "200"))
                 fill(folder / "filler")
-                until(more(senders, "503 brokers_away"), seconds=120)
-                until(lambda: Process("kafka", tmp_path).pid is None)
+                until(lambda: Process("kafka", tmp_path).pid is None, seconds=120)
+                until(refused(senders))
                 (folder / "filler").unlink()
                 kafka.start(tmp_path, numbers)
                 until(more(senders, "200"))
