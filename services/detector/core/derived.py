@@ -47,6 +47,7 @@ class Derived:
     def __init__(self, compiled: CompiledKpi) -> None:
         self.compiled = compiled
         self.kpis = (compiled,)
+        self.nothing = pl.DataFrame(schema=observations(compiled))
         self.content = pl.DataFrame(schema=CONTENT)
         self.published = Published()
         self.emitted_to: int | None = None
@@ -109,18 +110,18 @@ class Derived:
     def emit(self, watermark: int | None, now: int) -> pl.DataFrame:
         due = [each for each in self.revised if each.height]
         self.revised = []
+        closed = None
         if watermark is not None and (self.emitted_to is None or watermark > self.emitted_to):
             passed = pl.col("stop") <= watermark
             if self.emitted_to is not None:
                 passed = passed & (pl.col("stop") > self.emitted_to)
             due.append(self.content.filter(passed).select("series_key", "start", "stop"))
-            self.emitted_to = watermark
-        out = pl.DataFrame(schema=observations(self.compiled))
+            self.emitted_to, closed = watermark, watermark - self.compiled.lateness
+        out = self.nothing
         pairs = pl.concat(due).unique() if due else pl.DataFrame()
         if pairs.height:
             out = self.published.next(self._values(pairs)).select(out.columns).sort("start", "series_key")
-        if watermark is not None:
-            closed = watermark - self.compiled.lateness
+        if closed is not None:
             self.content = self.content.filter(pl.col("stop") > closed)
             self.published.forget(closed)
         return out

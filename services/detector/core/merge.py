@@ -87,6 +87,7 @@ WINDOW: dict[str, pl.DataType | type[pl.DataType]] = {
     "count": pl.Int64, "assessed": pl.Int64, "suspect": pl.Int64, "worst": pl.UInt8,
     "schema_ids": pl.List(pl.Int64), "offsets": OFFSETS,
 }  # fmt: skip
+NOTHING = pl.DataFrame(schema=WINDOW)
 """The columns of an emitted window, whatever the KPI: start and stop in ms, offsets as partition, first, last."""
 
 
@@ -168,13 +169,13 @@ class Panes:
             found += self._early()
             self.early_at = now
         if not found:
-            return pl.DataFrame(schema=WINDOW)
+            return NOTHING
         return pl.concat(found).sort("start", "series_key", maintain_order=True)
 
     def standing(self) -> pl.DataFrame:
         pairs = self.published.final(self.emitted_to)
         if pairs.is_empty() or not self.panes:
-            return pl.DataFrame(schema=WINDOW)
+            return NOTHING
         made = self._made(self._members(pairs["start"].unique().to_numpy()), "final", pairs)
         return self.published.known(made).select(*WINDOW, *self.states)
 
