@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -29,9 +29,28 @@ OURS: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 """FastAPI's own telemetry would be a second span for each request; see `Observed`."""
 
 
+class Application(FastAPI):
+    """Asks `Direct` routes before anything else: they need none of the layers that a request else goes through."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for route in self.direct:
+                found = route.path_regex.match(scope["path"])
+                if found and scope["method"] in route.methods:
+                    await route.answer(
+                        {**scope, "route": route, "path_params": found.groupdict()}, receive, send
+                    )
+                    return
+        await super().__call__(scope, receive, send)
+
+    @cached_property
+    def direct(self) -> list["Direct"]:
+        return [route for route in self.router.routes if isinstance(route, Direct)]
+
+
 def application(name: str, health: Health, *routers: APIRouter, **options: Any) -> FastAPI:
     """A FastAPI application with `/health/live`, `/health/ready`, `/metrics` and problem+json errors."""
-    app = FastAPI(title=f"Sextant {name}", telemetry=OURS, **options)
+    app = Application(title=f"Sextant {name}", telemetry=OURS, **options)
     operations(app, health)
     for (
         router
@@ -46,16 +65,23 @@ def application(name: str, health: Health, *routers: APIRouter, **options: Any) 
 
 
 class Direct(APIRoute):
-    """A route whose endpoint is given the request and the parameters of its path as they are, and reads the rest by
-    itself: for what is asked thousands of times a second. FastAPI only documents it."""
+    """A route whose endpoint is given the request and the parameters of its path, texts, as they are, and reads the rest
+    by itself: for what is asked thousands of times a second. FastAPI only documents it."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint = self.endpoint
+    @cached_property
+    def answer(self) -> ASGIApp:
+        """The whole way of a request."""
+        return Observed(self._answer)
 
-        async def handle(request: Request) -> Response:
-            return await endpoint(request=request, **request.path_params)
-
-        return handle
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        try:
+            response = await self.endpoint(request=request, **scope["path_params"])
+        except Problem as problem:
+            response = problem_response(problem)
+        except DataError as error:
+            response = problem_response(not_storable(error))
+        await response(scope, receive, send)
 
 
 def operations(app: FastAPI, health: Health) -> None:
@@ -92,8 +118,12 @@ async def _answer_problem(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_data(request: Request, error: Exception) -> JSONResponse:
+    return problem_response(not_storable(error))
+
+
+def not_storable(error: Exception) -> Invalid:
     """What passed our own checks and PostgreSQL cannot hold, such as a NUL in a text."""
-    return problem_response(Invalid(f"a value is none that can be stored: {error}"))
+    return Invalid(f"a value is none that can be stored: {error}")
 
 
 async def _answer_validation(request: Request, error: Exception) -> JSONResponse:
@@ -150,9 +180,8 @@ class Observed:
                 seconds.observe(clock.monotonic() - began)
             await send(message)
 
-        context = propagate.extract(
-            {_TRACE[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE}
-        )
+        given = {_TRACE[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE}
+        context = propagate.extract(given) if given else None
         name = f"{scope['method']} {scope['path']}"
         with telemetry.tracer.start_as_current_span(name, context=context, kind=SpanKind.SERVER) as span:
             try:

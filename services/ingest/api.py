@@ -1,8 +1,7 @@
 """Pushing events in. Every record of a request is answered for; nothing is acknowledged before the brokers did."""
 
 import hashlib
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -139,16 +138,19 @@ def push_routes(writers: Writers, schemas: Schemas) -> APIRouter:
 
     async def push(request: Request, source: str) -> Response:
         """200 when every record was accepted, 207 when some were refused, 422 when all were."""
-        results = request.query_params.get("results", "all")
+        results = request.query_params.get("results", "all") if request.scope["query_string"] else "all"
         if results not in ("all", "errors"):
             raise Invalid("query.results: all, or errors", field="query.results", value=results[:100])
-        with _stated(source):
+        try:
             writer = writers.get(source)
             writer.within_quota()
             with writers.admission.hold(source) as hold:
                 submission = await _received(writer, schemas, request, hold)
                 submission.brief = results == "errors"
                 await writer.submit(submission, writers.settings.confirm_seconds)
+        except Problem as problem:
+            _state(problem, source)
+            raise
         answer = {**submission.answer(source), "proof": _proof(writer, submission)}
         status = 200 if not answer["refused"] else 207 if answer["accepted"] else 422
         if status == 422:
@@ -264,16 +266,11 @@ def vault_routes(vault: Vault, catalog: Catalog) -> APIRouter:
     return router
 
 
-@contextmanager
-def _stated(source: str) -> Generator[None]:
+def _state(problem: Problem, source: str) -> None:
     """Whoever is refused is told whom it concerns, and whether it helps to try again: a request, and no, unless said."""
-    try:
-        yield
-    except Problem as problem:
-        problem.more = {"retryable": False, "scope": "request", **problem.more}
-        if problem.code != "unknown_source":
-            telemetry.REFUSED.labels(source, problem.code).inc()
-        raise
+    problem.more = {"retryable": False, "scope": "request", **problem.more}
+    if problem.code != "unknown_source":
+        telemetry.REFUSED.labels(source, problem.code).inc()
 
 
 async def _received(writer: Writer, schemas: Schemas, request: Request, hold: Hold) -> Submission:

@@ -3,7 +3,6 @@
 import asyncio
 
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
 from libs.common.errors import Malformed, TooSlow
 from services.ingest.core.admission import Hold
@@ -23,8 +22,17 @@ async def read(request: Request, settings: Settings, hold: Hold) -> bytes:
     try:
         async with asyncio.timeout(settings.body_seconds):
             hold.take(bytes=sent.expected)
-            async for part in request.stream():
-                for raw in sent.feed(part):
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise Malformed(
+                        "the connection was closed before the body was whole",
+                        code="cut_off",
+                        rule="whole body",
+                    )
+                more = message.get("more_body", False)
+                for raw in sent.feed(message.get("body", b"")):
                     for piece in [raw] if decoder is sent else decoder.feed(raw):
                         size += len(piece)
                         if size > hold.bytes:
@@ -33,10 +41,6 @@ async def read(request: Request, settings: Settings, hold: Hold) -> bytes:
     except TimeoutError as error:
         raise TooSlow(
             f"the body did not come within {settings.body_seconds:g} s", code="body_too_slow", retryable=True
-        ) from error
-    except ClientDisconnect as error:
-        raise Malformed(
-            "the connection was closed before the body was whole", code="cut_off", rule="whole body"
         ) from error
     if sent.size:
         decoder.end()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -34,7 +35,7 @@ class Submission:
     unattended: bool = False
     """Nobody waits for an answer who could mend a record: what is malformed becomes a dead letter, never refused."""
     receipt: str = field(default_factory=lambda: uuid4().hex)
-    """Two requests with the same body have the same; `id` is of this one alone."""
+    """Two requests with the same body have the same."""
     letters: Sequence[str] = ()
     """Of a re-drive: the dead letter that each record was."""
     delivery: str | None = None
@@ -43,7 +44,6 @@ class Submission:
     """Why nothing of it was taken."""
     sha256: str | None = None
     """Of its body."""
-    id: str = field(default_factory=lambda: uuid4().hex)
     headers: Headers = field(default_factory=telemetry.inject)
     does: "Callable[[Batch], object] | None" = None
     """What is done instead, in its place among the others, about what was accepted before."""
@@ -58,6 +58,11 @@ class Submission:
     at: datetime | None = None
     """When it was decided on."""
     answered: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @cached_property
+    def id(self) -> str:
+        """Of this request alone, whatever it brings."""
+        return uuid4().hex
 
     def note(self, result: dict[str, Any]) -> None:
         """What became of a record."""
@@ -87,9 +92,12 @@ class Submission:
         """It is committed, or refused: whoever waits is told."""
         if self.hold is not None:
             self.hold.give_back()
-        if self.answered.done():
-            return
-        if self.problem is None:
+        if self.problem is not None:
+            self.fail(self.problem)
+        elif not self.answered.done():
             self.answered.set_result(None)
-        else:
-            self.answered.set_exception(self.problem)
+
+    def fail(self, problem: Problem) -> None:
+        """Whoever waits is told why not, unless they were told already."""
+        if not self.answered.done():
+            self.answered.set_exception(problem)

@@ -157,11 +157,15 @@ class Writer:
             submission.hold.take(bytes=size, records=len(submission.records))
         submission.hold.passed_on = True
         self.queue.put_nowait(submission)
+        if within is None:
+            return await submission.answered
+        timer = asyncio.get_running_loop().call_later(
+            within, lambda: submission.fail(unconfirmed(f"within {within:g} s"))
+        )
         try:
-            async with asyncio.timeout(within):
-                await submission.answered
-        except TimeoutError as error:
-            raise unconfirmed(f"within {within:g} s") from error
+            await submission.answered
+        finally:
+            timer.cancel()
 
     async def _minimised(self, minimiser: Minimiser, records: Sequence[Good | Bad]) -> Sequence[Good | Bad]:
         """What of records may be written; Problem if a secret lacks, or the vault that is needed is away."""
@@ -255,7 +259,7 @@ class Writer:
         group: list[Submission] = []
         records, submission = 0, first
         while True:
-            if submission.answered.cancelled():  # whoever waited was told that it was not taken
+            if submission.answered.done():  # whoever waited was told that it was not taken, or is gone
                 submission.end()
             else:
                 group.append(submission)
