@@ -40,7 +40,8 @@ from services.ingest.handlers.schemas import Schemas
 from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.tries import attempt
 from services.ingest.handlers.vault import Vault
-from services.ingest.handlers.writers import Writer, Writers
+from services.ingest.handlers.writer import Writer
+from services.ingest.handlers.writers import Writers
 from services.ingest.settings import Settings
 
 ACCEPTED = (

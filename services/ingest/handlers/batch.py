@@ -24,7 +24,7 @@ from services.ingest.core.signatures import replayed
 from services.ingest.handlers.submission import COUNTED, Submission
 
 if TYPE_CHECKING:
-    from services.ingest.handlers.writers import Writer
+    from services.ingest.handlers.writer import Writer
 
 _JSON = msgspec.json.Encoder()
 """Writes times as RFC 3339, in quotes."""

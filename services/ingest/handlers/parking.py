@@ -29,7 +29,7 @@ from services.ingest.handlers.known import Check, Known
 from services.ingest.handlers.submission import Submission
 
 if TYPE_CHECKING:
-    from services.ingest.handlers.writers import Writer
+    from services.ingest.handlers.writer import Writer
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from services.ingest.core.answers import Unreadable
 from services.ingest.core.pages import Standing
 from services.ingest.handlers.connectors import CONNECTORS, Desk
 from services.ingest.handlers.connectors.auth import Credentials
-from services.ingest.handlers.writers import Submission, Writers
+from services.ingest.handlers.submission import Submission
+from services.ingest.handlers.writers import Writers
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from services.ingest.core.fix import Fix
 from services.ingest.core.records import Good
 from services.ingest.core.redrives import ACTIVE, BEFORE, EXHAUSTED, GONE, Command, Order, Verdict
 from services.ingest.handlers.submission import Submission
-from services.ingest.handlers.writers import Writer, Writers
+from services.ingest.handlers.writer import Writer
+from services.ingest.handlers.writers import Writers
 
 log = logging.getLogger(__name__)
 

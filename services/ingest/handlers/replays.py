@@ -11,7 +11,7 @@ from libs.common.catalog.check import check
 from libs.common.errors import Invalid
 from services.ingest import store
 from services.ingest.core.replay import replay
-from services.ingest.handlers.writers import Writer
+from services.ingest.handlers.writer import Writer
 
 
 async def replayed(

@@ -22,7 +22,7 @@ from services.ingest.handlers.known import Followed, Known
 from services.ingest.handlers.layout import Layout
 from services.ingest.handlers.parking import Parking, recalled
 from services.ingest.handlers.submission import Submission
-from services.ingest.handlers.writers import Writer
+from services.ingest.handlers.writer import Writer
 from services.ingest.settings import Settings
 from tests.unit.common.test_retry import DEFINITIONS, LANDINGS
 
