@@ -42,7 +42,7 @@ class Erasures:
         for topic in (ERASURES.name, SUBJECTS.name, DISPOSALS.name):
             async for records in read_all(self.settings, topic):
                 for record in records:
-                    self._take(topic, record)
+                    self.take(topic, record)
 
     async def run(self, stopping: asyncio.Event) -> None:
         client = consumer(self.settings)
@@ -57,11 +57,12 @@ class Erasures:
             while not stopping.is_set():
                 for tp, records in (await client.getmany(*places, timeout_ms=500)).items():
                     for record in records:
-                        self._take(tp.topic.removeprefix(self.settings.prefix), record)
+                        self.take(tp.topic.removeprefix(self.settings.prefix), record)
         finally:
             await client.stop()
 
-    def _take(self, topic: str, record: Record) -> None:
+    def take(self, topic: str, record: Record) -> None:
+        """A record of one of the three topics."""
         value = record.value or b""
         if topic == ERASURES.name:
             self.put(ErasureOrdered.decode(value))

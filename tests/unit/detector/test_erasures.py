@@ -28,7 +28,7 @@ def erasures() -> Erasures:
 
 def take(erasures: Erasures, topic: str, event: Any) -> None:
     record: Any = SimpleNamespace(value=event.encode())
-    erasures._take(topic, record)
+    erasures.take(topic, record)
 
 
 def ordered() -> ErasureOrdered:

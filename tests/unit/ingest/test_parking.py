@@ -33,7 +33,10 @@ from tests.unit.common.test_retry import DEFINITIONS, LANDINGS
 SETTINGS = Settings(
     kafka="", database="", redis="", registry="", receipt_secret=SecretStr("of these tests alone"), parked_events=6,
 )  # fmt: skip
-SOURCE = LANDINGS | {"key": ["berth"], "fields": [*LANDINGS["fields"], {"name": "berth", "type": "string"}]}
+SOURCE: dict[str, Any] = LANDINGS | {
+    "key": ["berth"],
+    "fields": [*LANDINGS["fields"], {"name": "berth", "type": "string"}],
+}
 START = clock.moment(1_763_978_400_000)
 
 
@@ -297,14 +300,12 @@ async def test_what_is_parked_after_an_order_is_a_new_fact() -> None:
     assert [id for _, id, _ in world.published()] == ["a"]
 
 
-async def test_a_subject_is_found_in_what_waits_in_clear_and_by_its_pseudonym_if_it_would_have_one_now() -> (
-    None
-):
+async def test_a_subject_is_found_in_clear_and_by_the_pseudonym_that_what_waits_would_have_now() -> None:
     world = World().start()
     world.push([event("a", "late")])
     (waiting,) = world.parking.lot.events.values()
     assert world.writer is not None
-    pseudonym = {"kind": "pseudonym", "secret": "PEOPLE"}
+    pseudonym: dict[str, Any] = {"kind": "pseudonym", "secret": "PEOPLE"}
     fields = [
         field | {"classification": "personal", "minimise": pseudonym} if field["name"] == "hangar" else field
         for field in SOURCE["fields"]
