@@ -185,13 +185,13 @@ class Lot:
         settled = [Settled(event, None) for event in events if self.events.get(event.id) is event]
         gone = {each.event.id for each in settled}
         for key in {each.event.key for each in settled}:
-            first, left = self.keys[key][0], deque(event for event in self.keys[key] if event.id not in gone)
-            if first.id in gone:
+            queue = self.keys[key]
+            left = self.keys[key] = deque(event for event in queue if event.id not in gone)
+            if queue[0].id in gone:
                 self._forget(key)
-                self.ready[key] = None
-            self.keys[key] = left
+                if left:
+                    self.ready[key] = None
             if not left:
-                self.ready.pop(key, None)
                 del self.keys[key]
         for each in settled:
             del self.events[each.event.id]

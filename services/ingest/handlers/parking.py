@@ -7,13 +7,14 @@ that topic at start, so that it can never disagree with what was committed.
 
 import asyncio
 import base64
-import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from libs.common import clock, telemetry
 from libs.common.batches import Record
@@ -271,7 +272,7 @@ class Parking:
     def names(self, event: Parked, field: str, value: str) -> bool:
         """Whether a field of it is the value (as text): as it waits, or as it would be published."""
         parked = ParkedEvent.decode(event.body)
-        texts = [json.loads(base64.b64decode(parked.payload_b64)).get(field)]
+        texts = [msgspec.json.decode(base64.b64decode(parked.payload_b64)).get(field)]
         found = self._now(event, parked)
         if isinstance(found, Good):
             texts.append(

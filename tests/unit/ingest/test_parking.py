@@ -323,6 +323,7 @@ async def test_a_subject_is_found_in_clear_and_by_the_pseudonym_that_what_waits_
     named = [world.parking.names(waiting, "hangar", value) for value in ("late", name, "north", "None")]
     assert named == [True, True, False, False]
     assert not world.parking.names(waiting, "berth", "late")
+    assert not world.parking.names(waiting, "what it lacks", "None")
 
 
 async def test_an_order_to_drive_letters_again_is_not_parked() -> None:
