@@ -262,8 +262,8 @@ def erase(
 
 @app.command()
 def ledger(server: Url, as_json: AsJson = False) -> None:
-    """The books per source: accepted = landed + dead-lettered + duplicate + in flight + parked. Exit code 1 if they do
-    not balance."""
+    """The books per source: accepted = landed + dead-lettered + duplicate + in flight + parked + erased. Exit code 1 if
+    they do not balance."""
     try:
         with Server(server) as gateway:
             totals = gateway.get("/v1/ledger", limit=1)["totals"]
@@ -281,6 +281,7 @@ def ledger(server: Url, as_json: AsJson = False) -> None:
             "duplicate",
             "in_flight",
             "parked",
+            "erased",
             "imbalance",
         )
         table = Table(*names, box=None)

@@ -86,12 +86,13 @@ async def delete_references(connection: Connection, source: str, keys: Sequence[
 
 
 async def add_ledger(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """(source, minute, accepted, published, duplicate, dead-lettered, parked)"""
+    """(source, minute, accepted, published, duplicate, dead-lettered, parked, erased)"""
     await connection.executemany(
-        "INSERT INTO archive.ledger VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (source, minute) DO UPDATE SET"
+        "INSERT INTO archive.ledger VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (source, minute) DO UPDATE SET"
         " accepted = ledger.accepted + excluded.accepted, published = ledger.published + excluded.published,"
         " duplicate = ledger.duplicate + excluded.duplicate,"
-        " dead_lettered = ledger.dead_lettered + excluded.dead_lettered, parked = ledger.parked + excluded.parked",
+        " dead_lettered = ledger.dead_lettered + excluded.dead_lettered, parked = ledger.parked + excluded.parked,"
+        " erased = ledger.erased + excluded.erased",
         rows,
     )
 
@@ -104,6 +105,12 @@ async def add_dead_letters(connection: Connection, rows: Sequence[tuple[Any, ...
         " attempts = greatest(dead_letters.attempts, excluded.attempts), last_seen = excluded.last_seen",
         rows,
     )
+
+
+async def erased_letters(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Of these dead letters those that were erased: one that is told of again stays so."""
+    rows = await connection.fetch("SELECT id FROM archive.erased_letters WHERE id = ANY($1)", list(ids))
+    return {row["id"] for row in rows}
 
 
 async def add_ready(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -266,9 +273,11 @@ _IN_KEY = "position(',' || n.dimension || '=' || n.value || ',' in ',' || t.seri
 _OF_THEN = (
     "(jsonb_array_length(t.offsets) = 0 OR EXISTS (SELECT FROM jsonb_to_recordset(t.offsets)"
     " AS r(partition int, first bigint, last bigint)"
-    "  WHERE r.first < coalesce(($4::jsonb->>r.partition::text)::bigint, 0)))"
+    "  WHERE r.first < coalesce(($4::jsonb->>r.partition::text)::bigint, 0)"
+    "   OR EXISTS (SELECT FROM archive.erased_events e WHERE e.source = $5 AND e.partition = r.partition"
+    '    AND e."offset" BETWEEN r.first AND r.last AND e.erasure = $6)))'
 )
-"""A value that is made of events from after the erasure alone is a new fact."""
+"""A value that is made of events from after the erasure alone, none of which was erased with it, is a new fact."""
 _BY_SERIES: dict[str, str] = {
     "observations": f"t.kpi = n.kpi AND t.series->>n.dimension = n.value AND {_OF_THEN}",
     "latest": f"t.kpi = n.kpi AND t.series->>n.dimension = n.value AND {_OF_THEN}",
@@ -277,23 +286,31 @@ _BY_SERIES: dict[str, str] = {
     "signals": "t.kpi = n.kpi AND t.series->>n.dimension = n.value AND $4::jsonb IS NOT NULL",
     "signal_history": "t.body->>'kpi' = n.kpi AND t.body->'series'->>n.dimension = n.value AND $4::jsonb IS NOT NULL",
 }
-_EVENTS = 'source = $1 AND data->>$2 = $3 AND "offset" < coalesce(($4::jsonb->>partition::text)::bigint, 0)'
+_EVENTS = (
+    'source = $1 AND data->>$2 = $3 AND ("offset" < coalesce(($4::jsonb->>partition::text)::bigint, 0)'
+    " OR receipt IS NOT NULL AND ingested_at <= $5)"
+)
+"""Of what ingest accepted before the order some may have been published later: it was parked."""
 
 
 async def erase(connection: Connection, subject: ErasureSubject) -> dict[str, list[int]]:
     """Delete what names the subject, and the subject's own name; store → rows that named it, deleted, after."""
     found: dict[str, list[int]] = {}
-    of_events = (subject.source, subject.field, subject.value, subject.upto)
+    of_events = (subject.source, subject.field, subject.value, subject.upto, subject.ordered_at)
     kept = await connection.execute(
         f"WITH gone AS (DELETE FROM archive.events WHERE {_EVENTS} RETURNING partition, \"offset\", event_time)"
-        " INSERT INTO archive.erased_events SELECT $1, partition, \"offset\", event_time, $5 FROM gone"
+        " INSERT INTO archive.erased_events SELECT $1, partition, \"offset\", event_time, $6 FROM gone"
         " ON CONFLICT DO NOTHING",
         *of_events, subject.id,
     )  # fmt: skip
     left = await connection.fetchval(f"SELECT count(*) FROM archive.events WHERE {_EVENTS}", *of_events)
     found["archive.events"] = _counts(kept, left)
     letters = await _letters(connection, subject)
-    gone = await connection.execute("DELETE FROM archive.dead_letters WHERE id = ANY($1)", letters)
+    gone = await connection.execute(
+        "WITH gone AS (DELETE FROM archive.dead_letters WHERE id = ANY($1) RETURNING id, source, minute)"
+        " INSERT INTO archive.erased_letters SELECT id, source, minute, $2 FROM gone",
+        letters, subject.id,
+    )  # fmt: skip
     found["archive.dead_letters"] = _counts(gone, len(await _letters(connection, subject)))
     for table, condition in _BY_SERIES.items():
         # In the canonical name of a series values are percent-encoded.
@@ -306,6 +323,7 @@ async def erase(connection: Connection, subject: ErasureSubject) -> dict[str, li
             [each.dimension for each in subject.series],
             values,
             subject.upto,
+            *((subject.source, subject.id) if _OF_THEN in condition else ()),
         )
         gone = await connection.execute(
             f"DELETE FROM archive.{table} t USING {_SUBJECT} WHERE {condition}", *given

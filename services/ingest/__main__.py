@@ -27,7 +27,7 @@ async def main(settings: Settings) -> None:
     follower = Follower(settings, health.part("catalog"))
     vault = Vault(connections, settings.keys)
     writers = Writers(settings, follower.catalog, follower.loaded, connections, vault)
-    shredder = Shredder(settings, vault)
+    shredder = Shredder(settings, vault, writers)
     registry = Registry(settings)
     pulls = Pulls(connections, follower.catalog, writers)
     redrives = Redrives(connections, writers)

@@ -24,7 +24,7 @@ NAMED_ONLY = {
     "gateway": {topics.EVENTS},
     "governance": {
         topics.EVENTS, topics.OBSERVATIONS, topics.EXPECTATIONS, topics.SIGNALS, topics.LATE, topics.PARTIALS,
-        topics.STATE, topics.MODELS,
+        topics.STATE, topics.MODELS, topics.PARKED,
     },
 }  # fmt: skip
 """Strategy registers their schemas, the gateway shows the versions: both name a subject and touch no topic. Governance

@@ -95,13 +95,14 @@ export class Quality extends View {
               <th scope="col">Source</th><th scope="col">Health</th><th scope="col">Freshness</th>
               <th scope="col" class="number">Accepted</th><th scope="col" class="number">Landed</th>
               <th scope="col" class="number">Dead letters</th><th scope="col" class="number">Duplicates</th>
-              <th scope="col" class="number">In flight</th><th scope="col" class="number">Parked</th><th scope="col">Balance</th>
+              <th scope="col" class="number">In flight</th><th scope="col" class="number">Parked</th>
+              <th scope="col" class="number">Erased</th><th scope="col">Balance</th>
             </tr>
           </thead>
           <tbody>${streams.map((each) => this.row(each))}</tbody>
         </table>
       </div>
-      <p class="quiet note">Accepted = landed + dead letters + duplicates + in flight + parked: nothing is lost in silence.</p>`
+      <p class="quiet note">Accepted = landed + dead letters + duplicates + in flight + parked + erased: nothing is lost in silence.</p>`
   }
 
   private row(source: Source): TemplateResult {
@@ -121,7 +122,7 @@ export class Quality extends View {
       <td data-label="Freshness">${this.fresh(source)}</td>
       ${figure('Accepted', books?.accepted)} ${figure('Landed', books?.landed)} ${figure('Dead letters', books?.dead_lettered)}
       ${figure('Duplicates', books?.duplicate)} ${figure('In flight', books?.in_flight)}
-      ${figure('Parked', books?.parked)}
+      ${figure('Parked', books?.parked)} ${figure('Erased', books?.erased)}
       <td data-label="Balance">
         ${books ? (books.imbalance === 0 ? mark('good', 'balanced') : mark('bad', `out by ${integer(books.imbalance)}`)) : mark('unknown', 'no books')}
       </td>

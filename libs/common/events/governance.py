@@ -52,7 +52,8 @@ class ErasureOrdered(Event):
     """One subject is to be erased, on `erasures`; without the value.
 
     Whoever reads a source's past leaves out the subject's events before `upto`: those whose field, as text, has the
-    SHA-256 `digest` behind the `salt`. What comes from there on is a new fact.
+    SHA-256 `digest` behind the `salt`. What comes from there on is a new fact, unless ingest accepted it before the order
+    and had it parked until then.
     """
 
     id: str

@@ -42,7 +42,8 @@ class DeadLetter(Event):
 
 
 class ParkedEvent(Event):
-    """An accepted event that waits, on `parked.<source>`, by its id: gone when it is published or a dead letter.
+    """An accepted event that waits, on `parked.<source>`, by its id: gone when it is published, a dead letter, or erased
+    with its subject.
 
     The record has the headers that the event will be published with. When it is due follows from when it was accepted
     and the source's tiers, so that nothing has to be written when a try fails.
@@ -74,8 +75,9 @@ class ParkedEvent(Event):
 class LedgerEntry(Event):
     """What one transaction of ingest did for one source, on `ledger`, in that transaction.
 
-    accepted = published + dead_lettered + duplicate + parked; published is what must land in the archive. When a parked
-    event is published or becomes a dead letter, the entry of that has a parked of -1, under the minute that accepted it.
+    accepted = published + dead_lettered + duplicate + parked + erased; published is what must land in the archive. When
+    a parked event is published, becomes a dead letter or is erased, the entry of that has a parked of -1, under the
+    minute that accepted it.
     """
 
     source: str
@@ -86,6 +88,8 @@ class LedgerEntry(Event):
     dead_lettered: int
     duplicate: int
     parked: int = 0
+    erased: int = 0
+    """Parked events that were erased with their subject."""
     receipt: str = ""
     """Of the request, if the transaction had only one."""
     recorded_at: Moment

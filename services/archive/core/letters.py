@@ -28,7 +28,8 @@ def _in_texts(texts: Iterable[str | None], value: str) -> bool:
 
 def _in_json(document: Any, field: str, value: str) -> bool:
     if isinstance(document, Mapping):
-        return str(document.get(field)) == value or any(
+        named = document.get(field)
+        return (named is not None and str(named) == value) or any(
             _in_json(each, field, value) for each in document.values()
         )
     if isinstance(document, list):

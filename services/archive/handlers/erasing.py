@@ -1,7 +1,8 @@
-"""Erasure of one subject from the archive, after the detector: when nothing of it is on its way any more.
+"""Erasure of one subject from the archive, after the others: when nothing of it is on its way any more.
 
-In steps, each of which may be done again: the detector has answered; the ends of the topics are noted; the archive has
-stored what lies before them; the rows are deleted and the subject's name with them; the answers are sent.
+In steps, each of which may be done again: the detector, and ingest of what was parked, have answered; the ends of the
+topics are noted; the archive has stored what lies before them; the rows are deleted and the subject's name with them;
+the answers are sent.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ from services.archive import store
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 1.0
+BEFORE = ("detector.", "ingest.parked")
+"""Stores that answer first: from them the subject could still come."""
 
 
 class Eraser:
@@ -56,7 +59,7 @@ class Eraser:
         self, connection: Connection, subject: ErasureSubject, ends: dict[str, Any] | None
     ) -> None:
         answered = await store.answers(connection, subject.id)
-        if any(each.startswith("detector.") and each not in answered for each in subject.stores):
+        if any(each.startswith(BEFORE) and each not in answered for each in subject.stores):
             return
         if ends is None:
             topics = (

@@ -163,14 +163,16 @@ class Keepers:
                 duplicate=entry.duplicate,
                 dead_lettered=entry.dead_lettered,
                 parked=entry.parked,
+                erased=entry.erased,
             )
-        names = ("accepted", "published", "duplicate", "dead_lettered", "parked")
+        names = ("accepted", "published", "duplicate", "dead_lettered", "parked", "erased")
         rows = [(*key, *(total[name] for name in names)) for key, total in sorted(sums.items())]
         await store.add_ledger(connection, rows)
         return bad
 
     async def _dead_letters(self, connection: Connection, records: Sequence[Record]) -> Bad:
         letters, bad = parsed(DeadLetter, records)
+        erased = await store.erased_letters(connection, [letter.id for _, letter in letters])
         now = clock.now()
         rows = [
             (
@@ -183,6 +185,7 @@ class Keepers:
                 letter.code, letter.schema_ids, letter.code_version, letter.trace_id,
             )
             for _, letter in letters
+            if letter.id not in erased
         ]  # fmt: skip
         await store.add_dead_letters(connection, rows)
         for record, error in bad:
@@ -245,7 +248,7 @@ class Keepers:
         """Carry out what was ordered; the answer is sent before the commit and is the same when sent again."""
         found, bad = parsed(DisposalChanged, records)
         for _, order in found:
-            if order.change == "done" and order.erasure is not None and order.by == "detector":
+            if order.change == "done" and order.erasure is not None and order.by != "archive":
                 await store.note_answer(connection, order.erasure, order.store)
             if order.change != "ordered" or order.store != "archive.events":
                 continue

@@ -2,21 +2,24 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import polars as pl
 from aiokafka import TopicPartition
 
 from libs.common import clock
+from libs.common.batches import TIMESTAMP
 from libs.common.events import DisposalChanged, ErasureOrdered, ErasureSubject
 from libs.common.expressions import OFFSET
 from libs.common.kafka import Record, consumer, read_all
 from libs.common.settings import ServiceSettings
 from libs.common.stream import Output
 from libs.common.topics import DISPOSALS, ERASURES, EVENTS, SUBJECTS
+from libs.common.wire import INDEX
 
 STATE_STORE, MODELS_STORE = "detector.state", "detector.models"
+PARKED_STORE = "ingest.parked"
 AGAIN_SECONDS = 5.0
 """As long as an erasure is open, what is told of it is told again: who was started anew has not heard it."""
 
@@ -31,13 +34,15 @@ class Erasures:
         self.subjects: dict[str, ErasureSubject] = {}
         """Those that are open, by id."""
         self.answered: dict[str, set[str]] = {}
+        self.released: dict[str, int] = {}
+        """Erasure → until when (ms) events that were parked before it may have been published."""
 
     async def load(self) -> None:
         """Read the topics to their ends: before the past of any source is read."""
         for topic in (ERASURES.name, SUBJECTS.name, DISPOSALS.name):
             async for records in read_all(self.settings, topic):
                 for record in records:
-                    self._take(topic, record)
+                    self.take(topic, record)
 
     async def run(self, stopping: asyncio.Event) -> None:
         client = consumer(self.settings)
@@ -52,22 +57,27 @@ class Erasures:
             while not stopping.is_set():
                 for tp, records in (await client.getmany(*places, timeout_ms=500)).items():
                     for record in records:
-                        self._take(tp.topic.removeprefix(self.settings.prefix), record)
+                        self.take(tp.topic.removeprefix(self.settings.prefix), record)
         finally:
             await client.stop()
 
-    def _take(self, topic: str, record: Record) -> None:
+    def take(self, topic: str, record: Record) -> None:
+        """A record of one of the three topics."""
         value = record.value or b""
         if topic == ERASURES.name:
             self.put(ErasureOrdered.decode(value))
         elif topic == SUBJECTS.name:
             subject = ErasureSubject.decode(value)
             self.subjects[subject.id] = subject
+            if all(each.id != subject.id for each in self.orders.get(subject.source, ())):
+                self.put(_order_of(subject))
             self._close(subject.id)
         else:
             found = DisposalChanged.decode(value)
             if found.erasure is not None and found.change == "done":
                 self.answered.setdefault(found.erasure, set()).add(found.store)
+                if found.store == PARKED_STORE:
+                    self.released.setdefault(found.erasure, clock.milliseconds(found.recorded_at))
                 self._close(found.erasure)
 
     def put(self, order: ErasureOrdered) -> None:
@@ -96,16 +106,20 @@ class Erasures:
             each for each in self.subjects.values() if each.source == source and self.open_stores(each.id)
         ]
 
-    def left(self, source: str, partition: int, events: pl.DataFrame) -> pl.DataFrame:
-        """The events of a partition without those of erased subjects from before their erasure."""
+    def left(
+        self, source: str, partition: int, events: pl.DataFrame, records: Sequence[Record] = ()
+    ) -> pl.DataFrame:
+        """The events of a partition without those of erased subjects from before their erasure.
+
+        `records`: those that the events were read from. Of one that was parked when the erasure was ordered, and
+        published after, its headers say so.
+        """
         for order in self.orders.get(source, ()):
-            upto = order.upto.get(str(partition), 0)
             if events.is_empty() or order.field not in events.columns:
                 continue
-            before = events[OFFSET] < upto
-            if not before.any():
-                continue
-            texts = events.filter(before)[order.field].cast(pl.String)
+            before = pl.col(OFFSET) < order.upto.get(str(partition), 0)
+            late = self._may_have_waited(order) if records else pl.lit(False)
+            texts = events.filter(before | late)[order.field].cast(pl.String)
             gone = [
                 text
                 for text in texts.unique().drop_nulls().to_list()
@@ -113,8 +127,29 @@ class Erasures:
             ]
             if gone:
                 subject = pl.col(order.field).cast(pl.String).is_in(gone).fill_null(False)
-                events = events.filter(~(subject & (pl.col(OFFSET) < upto)))
+                places = events.filter(subject & late & ~before)[INDEX].to_list()
+                waited = [place for place in places if _accepted_by(records[place], order)]
+                events = events.filter(~(subject & (before | pl.col(INDEX).is_in(waited))))
         return events
+
+    def _may_have_waited(self, order: ErasureOrdered) -> pl.Expr:
+        """Whether an event was published before what was parked of the subject was known to be gone."""
+        released = self.released.get(order.id)
+        return pl.lit(True) if released is None else pl.col(TIMESTAMP) <= released
+
+
+def _accepted_by(record: Record, order: ErasureOrdered) -> bool:
+    """Whether ingest accepted it before the erasure was ordered."""
+    at = next((value for name, value in record.headers if name == "sx-ingested"), None)
+    return at is not None and int(at) <= clock.milliseconds(order.ordered_at)
+
+
+def _order_of(subject: ErasureSubject) -> ErasureOrdered:
+    """What the order says, which may be heard of a moment later than the subject."""
+    return ErasureOrdered.build(
+        id=subject.id, source=subject.source, field=subject.field, pseudonym="", salt="",
+        digest=digest("", subject.value), upto=subject.upto, by="", ordered_at=subject.ordered_at,
+    )  # fmt: skip
 
 
 def digest(salt: str, text: str) -> str:

@@ -50,7 +50,7 @@ class Reading:
         frame, bad = await self.codecs.columns(source, records), []
         if frame is None:
             frame, bad = await self._one_by_one(source, records)
-        frame = self.erasures.left(source.id, partition, frame)
+        frame = self.erasures.left(source.id, partition, frame, records)
         usable, timeless = timed(
             source, frame.with_columns(pl.lit(partition, dtype=pl.Int32).alias(PARTITION))
         )

@@ -28,7 +28,7 @@ async def states(pool: asyncpg.Pool) -> States:
         )
         books = await connection.fetch(
             """
-            select source, accepted, published, duplicate, dead_lettered, landed, in_flight, parked, imbalance
+            select source, accepted, published, duplicate, dead_lettered, landed, in_flight, parked, erased, imbalance
               from read.ledger_totals
             """
         )
@@ -65,7 +65,7 @@ async def ledger(
     minute = datetime.fromisoformat(after[0]) if after else None
     rows: list[Mapping[str, Any]] = await pool.fetch(
         """
-        select source, minute, accepted, published, duplicate, dead_lettered, landed, parked
+        select source, minute, accepted, published, duplicate, dead_lettered, landed, parked, erased
           from read.ledger
          where ($1::text is null or source = $1)
            and ($2::timestamptz is null or (minute, source) < ($2, $3))
@@ -91,7 +91,7 @@ async def flow(pool: asyncpg.Pool, source: str, topic: str, since: datetime, now
         minutes = await connection.fetch(
             """
             select minute, greatest(published, landed) as events,
-                   greatest(dead_lettered, accepted - published - duplicate) as errors
+                   greatest(dead_lettered, accepted - published - duplicate - parked - erased) as errors
               from read.ledger where source = $1 and minute >= $2 order by minute
             """,
             source, since,

@@ -103,7 +103,7 @@ def stores(series: Sequence[ErasedSeries], *, combined: bool, judged: bool, part
         "signals",
         "signal_history",
     )
-    found = [*(f"archive.{table}" for table in tables), "ingest.keys", "ingest.tokens"]
+    found = [*(f"archive.{table}" for table in tables), "ingest.parked", "ingest.keys", "ingest.tokens"]
     if series and combined:
         found += [f"detector.state/{number}" for number in range(partitions)]
     if series and judged:

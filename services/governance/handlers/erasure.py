@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from libs.common.topics import (
     LATE,
     MODELS,
     OBSERVATIONS,
+    PARKED,
     PARTIALS,
     SIGNALS,
     STATE,
@@ -65,17 +67,20 @@ class Erasure:
                 "stores": answering, "unclear": list(found.unclear), "kpis": sorted({each.kpi for each in found.series}),
             }  # fmt: skip
         upto = await high_watermarks(self.settings, self.settings.prefix + EVENTS.of(source))
+        kept = [STATE.name, MODELS.name, *await self._parked(source)]
         async with self.pool.acquire() as connection, connection.transaction():
             await store.lock_erasures(connection)
             id = await store.open_erasure(connection, source, field, pseudonym)
             if id is None:
                 id = uuid4().hex
-                await self._order(connection, id, known, field, value, pseudonym, reason, by, found, upto)
+                await self._order(
+                    connection, id, known, field, value, pseudonym, reason, by, found, upto, kept
+                )
         return await self.of(id)
 
     async def _order(
         self, connection: Any, id: str, source: Source, field: str, value: str, pseudonym: str, reason: str, by: str,
-        found: Named, upto: dict[int, int],
+        found: Named, upto: dict[int, int], kept: Sequence[str],
     ) -> None:  # fmt: skip
         now, salt, answering = clock.now(), secrets.token_hex(16), self._stores(source.id, found)
         ends = {str(number): end for number, end in sorted(upto.items())}
@@ -93,11 +98,8 @@ class Erasure:
             "gateway.streams", "expires", None,
             "the windows of streams in Redis: an entry goes when SEXTANT_STREAM_WINDOW later ones of its channel came",
         ))  # fmt: skip
-        for topic in (STATE, MODELS):
-            note = (
-                "deleted records leave the brokers' disks with their segment, tombstoned ones by compaction"
-            )
-            lines.append((topic.name, "expires", None, note))
+        note = "deleted records leave the brokers' disks with their segment, tombstoned ones by compaction"
+        lines += [(topic, "expires", None, note) for topic in kept]
         await store.add_lines(connection, id, source.id, by, now, lines)
         order = ErasureOrdered.build(
             id=id, source=source.id, field=field, pseudonym=pseudonym, salt=salt,
@@ -109,6 +111,11 @@ class Erasure:
         )  # fmt: skip
         await put(connection, "governance", ERASURES.name, id, order)
         await put(connection, "governance", SUBJECTS.name, id, subject)
+
+    async def _parked(self, source: str) -> list[str]:
+        """The topic of what is parked of a source, if there ever was one."""
+        topic = PARKED.of(source)
+        return [topic] if await high_watermarks(self.settings, self.settings.prefix + topic) else []
 
     def _stores(self, source: str, found: Named) -> list[str]:
         embedded = [each for each in self.catalog.kpis if each.engine == "embedded"]

@@ -7,7 +7,7 @@ behind have waited as well, so that what never comes holds a key up for that tim
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import accumulate
@@ -63,8 +63,8 @@ class Settled:
     """One that waits no longer."""
 
     event: Parked
-    result: Good | BadMessage
-    """To be published, or why it is a dead letter."""
+    result: Good | BadMessage | None
+    """To be published, or why it is a dead letter; None: nothing is left of it, for it is erased with its subject."""
 
 
 Judge = Callable[[Parked], Good | BadMessage]
@@ -178,6 +178,24 @@ class Lot:
         settled = [Settled(event, why) for event, _ in zip(queue, range(most), strict=False)]
         for each in settled:
             self._drop(each.event.key)
+        return settled
+
+    def erase(self, events: Collection[Parked]) -> list[Settled]:
+        """Those of these events that wait still, wherever among those of their key: nothing becomes of them."""
+        settled = [Settled(event, None) for event in events if self.events.get(event.id) is event]
+        gone = {each.event.id for each in settled}
+        for key in {each.event.key for each in settled}:
+            queue = self.keys[key]
+            left = self.keys[key] = deque(event for event in queue if event.id not in gone)
+            if queue[0].id in gone:
+                self._forget(key)
+                if left:
+                    self.ready[key] = None
+            if not left:
+                del self.keys[key]
+        for each in settled:
+            del self.events[each.event.id]
+            self.bytes -= each.event.size
         return settled
 
     def attempts(self, event: Parked, now: int) -> int:

@@ -1,18 +1,20 @@
 """Parking: what a writer does about events of its source that cannot be published yet (`retry`).
 
 All of it is done by the writer, in its transactions: an event is parked, its ledger entry and the record on
-`parked.<source>` are one; so are its publication, or dead letter, and the tombstone. The lot is made anew from that topic
-at start, so that it can never disagree with what was committed.
+`parked.<source>` are one; so are its publication, dead letter or erasure, and the tombstone. The lot is made anew from
+that topic at start, so that it can never disagree with what was committed.
 """
 
 import asyncio
 import base64
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from libs.common import clock, telemetry
 from libs.common.batches import Record
@@ -246,7 +248,12 @@ class Parking:
 
     def _judge(self, event: Parked) -> Good | BadMessage:
         """By the definition in force, as a dead letter that is driven again is."""
-        parked, contract = ParkedEvent.decode(event.body), self.writer.contract
+        found = self._now(event, ParkedEvent.decode(event.body))
+        return found if isinstance(found, BadMessage) else self.missing(found) or found
+
+    def _now(self, event: Parked, parked: ParkedEvent) -> Good | BadMessage:
+        """What would be published of it, by the definition in force."""
+        contract = self.writer.contract
         trace = dict(event.headers).get("traceparent", b"").decode() or None
         found = contract.validator.single(0, base64.b64decode(parked.payload_b64), trace)
         if isinstance(found, Good) and contract.minimiser is not None:
@@ -260,23 +267,42 @@ class Parking:
             (found,) = contract.keys.all([found])
         if isinstance(found, Bad):
             return found.error
-        return self.missing(found) or found
+        return found
+
+    def names(self, event: Parked, field: str, value: str) -> bool:
+        """Whether a field of it is the value (as text): as it waits, or as it would be published."""
+        parked = ParkedEvent.decode(event.body)
+        texts = [msgspec.json.decode(base64.b64decode(parked.payload_b64)).get(field)]
+        found = self._now(event, parked)
+        if isinstance(found, Good):
+            texts.append(
+                dict(zip(self.writer.contract.validator.names, found.values, strict=True)).get(field)
+            )
+        return any(text is not None and str(text) == value for text in texts)
+
+    def erase(self, batch: Batch, events: Collection[Parked]) -> int:
+        """Take out those of these events that wait still; how many they are."""
+        settled = self.lot.erase(events)
+        self._settle(batch, settled)
+        return len(settled)
 
     def _settle(self, batch: Batch, settled: Sequence[Settled]) -> None:
-        """Publish them, or make dead letters of them; and the books."""
+        """Publish them, make dead letters of them, or nothing; and the books."""
         self.settling += len(settled)
         books: dict[tuple[datetime, str], Counter[str]] = defaultdict(Counter)
         for event, result in ((each.event, each.result) for each in settled):
             parked = ParkedEvent.decode(event.body)
             if isinstance(result, Good):
                 self._publish(batch, event, result)
-            else:
+            elif result is not None:
                 letter = self._letter(batch, event, parked, result)
                 headers = [each for each in event.headers if each[0] in TRACE]
                 batch.others[DEAD.name].append((letter.source.encode(), letter.encode(), headers))
                 telemetry.DEAD_LETTERS.labels("ingest", self.writer.topic).inc()
             books[parked.minute, event.receipt].update(
-                published=isinstance(result, Good), dead_lettered=isinstance(result, BadMessage)
+                published=isinstance(result, Good),
+                dead_lettered=isinstance(result, BadMessage),
+                erased=result is None,
             )
             batch.others[self.topic].append((event.id.encode(), None, []))
         source = self.writer.source.id
@@ -289,6 +315,7 @@ class Parking:
                 dead_lettered=counts["dead_lettered"],
                 duplicate=0,
                 parked=-counts.total(),
+                erased=counts["erased"],
                 receipt=receipt,
                 recorded_at=batch.now,
             )

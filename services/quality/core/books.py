@@ -22,6 +22,7 @@ class Line:
     dead_lettered: int
     landed: int
     parked: int = 0
+    erased: int = 0
 
     @property
     def events(self) -> int:
@@ -31,7 +32,8 @@ class Line:
     @property
     def letters(self) -> int:
         """How many of the dead letters in the books are not archived."""
-        return self.accepted - self.published - self.duplicate - self.dead_lettered - self.parked
+        said = self.published + self.duplicate + self.dead_lettered + self.parked + self.erased
+        return self.accepted - said
 
     @property
     def end(self) -> datetime:

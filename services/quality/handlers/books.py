@@ -152,10 +152,7 @@ class Books:
         return found
 
     async def _letters(self, source: Source, line: Line) -> Found:
-        """The dead letters of a minute that are not archived; none where some were erased with their subject since."""
-        erased_to = await store.letters_erased_to(self.pool, source.id)
-        if erased_to is not None and line.minute <= erased_to:
-            return Found()
+        """The dead letters of a minute that are not archived."""
         first, last = (await self._spans(DEAD.name, line)).get(0, (0, 0))
         if last - first > SCANNED:
             return Found(missing=line.letters)

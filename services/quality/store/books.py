@@ -26,9 +26,9 @@ async def unbalanced(
 ) -> list[asyncpg.Record]:
     """Minutes of a source that begin in [since, until] and do not balance, the oldest first."""
     return await pool.fetch(
-        "SELECT minute, accepted, published, duplicate, dead_lettered, landed, parked FROM read.ledger"
+        "SELECT minute, accepted, published, duplicate, dead_lettered, landed, parked, erased FROM read.ledger"
         " WHERE source = $1 AND minute >= $2 AND minute <= $3"
-        " AND accepted <> landed + dead_lettered + duplicate + parked ORDER BY minute",
+        " AND accepted <> landed + dead_lettered + duplicate + parked + erased ORDER BY minute",
         source, since, until,
     )  # fmt: skip
 
@@ -61,17 +61,10 @@ async def accounted(
 
 
 async def letters_kept(pool: asyncpg.Pool, source: str, minute: datetime) -> set[str]:
-    """Ids of the archived dead letters of a minute."""
+    """Ids of the dead letters of a minute that are archived, or were until they were erased with their subject."""
     rows = await pool.fetch(
-        "SELECT id FROM read.dead_letters WHERE source = $1 AND minute = $2", source, minute
-    )
+        "SELECT id FROM read.dead_letters WHERE source = $1 AND minute = $2"
+        " UNION ALL SELECT id FROM read.erased_letters WHERE source = $1 AND minute = $2",
+        source, minute,
+    )  # fmt: skip
     return {row["id"] for row in rows}
-
-
-async def letters_erased_to(pool: asyncpg.Pool, source: str) -> datetime | None:
-    """Up to when dead letters of a source may have been erased with a subject."""
-    return await pool.fetchval(
-        "SELECT max(ordered_at) FROM read.receipts WHERE source = $1 AND store = 'archive.dead_letters'"
-        " AND erasure IS NOT NULL AND rows_deleted > 0",
-        source,
-    )

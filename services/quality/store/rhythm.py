@@ -80,7 +80,7 @@ async def minutes(pool: asyncpg.Pool, source: str, since: datetime) -> list[asyn
     """(minute, events, dead letters) of arrival, by the books and what landed: the archive may be behind with either."""
     return await pool.fetch(
         "SELECT minute, greatest(published, landed) AS events,"
-        " greatest(dead_lettered, accepted - published - duplicate - parked) AS errors"
+        " greatest(dead_lettered, accepted - published - duplicate - parked - erased) AS errors"
         " FROM read.ledger WHERE source = $1 AND minute >= $2 ORDER BY minute",
         source, since,
     )  # fmt: skip

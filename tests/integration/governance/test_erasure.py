@@ -167,6 +167,8 @@ def test_a_subject_is_gone_from_every_store_though_services_are_killed(mesh: Mes
         == 1
     )
     assert all(line["rows_after"] == 0 for store, line in lines.items() if store.startswith("archive."))
+    assert (lines["ingest.parked"]["state"], lines["ingest.parked"]["rows_deleted"]) == ("done", 0)
+    assert "parked.cards" not in lines
     assert lines["events.cards"]["state"] == "expires"
     assert lines["events.cards"]["gone_by"] is not None
 
@@ -178,6 +180,8 @@ def test_a_subject_is_gone_from_every_store_though_services_are_killed(mesh: Mes
     last = dict(records(mesh, "detector.models"))
     assert [key for key, value in last.items() if b"Canary" in key and value] == []
     assert mesh.query("SELECT count(*) FROM read.events WHERE source = 'cards'") == [(4,)]
+    books = "SELECT landed, dead_lettered, erased, imbalance FROM read.ledger_totals WHERE source = 'cards'"
+    assert mesh.query(books) == [(8, 1, 0, 0)], "in the books it stays what it was"
     assert mesh.query("SELECT value FROM read.latest WHERE kpi = 'shop_takings'") == takings == [(16.0,)]
     assert mesh.query("SELECT value FROM read.latest WHERE kpi = 'all_spent'") == everything == [(16.0,)]
     audit = "SELECT count(*) FROM read.audit WHERE action = 'erase subject' AND resource = 'sources/cards'"

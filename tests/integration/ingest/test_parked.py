@@ -88,14 +88,15 @@ async def published(mesh: Mesh, source: str) -> dict[str, list[str]]:
 
 
 def books(mesh: Mesh, source: str) -> dict[str, int]:
-    names = ("accepted", "landed", "dead_lettered", "duplicate", "in_flight", "parked", "imbalance")
+    names = ("accepted", "landed", "dead_lettered", "duplicate", "in_flight", "parked", "erased", "imbalance")
     rows = mesh.query(f"SELECT {', '.join(names)} FROM read.ledger_totals WHERE source = %s", source)
     return dict(zip(names, rows[0], strict=True)) if rows else {}
 
 
 def balanced(mesh: Mesh, source: str, **wanted: int) -> None:
     """Waits for these books; everything else of them is 0."""
-    expected = dict.fromkeys(("landed", "dead_lettered", "duplicate", "in_flight", "parked", "imbalance"), 0)
+    names = ("landed", "dead_lettered", "duplicate", "in_flight", "parked", "erased", "imbalance")
+    expected = dict.fromkeys(names, 0)
     expected |= wanted | {"accepted": sum(wanted.values())}
     until(lambda: books(mesh, source) == expected)
 
@@ -243,6 +244,49 @@ def test_a_steward_has_what_waits_tried_or_gives_it_up(mesh: Mesh) -> None:
     assert refused.status_code == 403
     never = mesh.as_("operator").post("/v1/sources/hangars/parked", json={"do": "retry"})
     assert (never.status_code, never.json()["code"]) == (409, "never_parked")
+
+
+async def test_an_erasure_takes_out_what_is_parked_of_a_subject_though_ingest_is_killed(mesh: Mesh) -> None:
+    pilot = {"name": "pilot", "type": "string", "classification": "personal"}
+    define(mesh, "forgetful", fields=[*LANDINGS["fields"], pilot])
+    records = [
+        event("a1", "A", "forgotten") | {"pilot": "Amelia"}, event("a2", "A") | {"pilot": "Bessie"},
+        event("a3", "A") | {"pilot": "Amelia"}, event("b1", "B", "forgotten") | {"pilot": "Bessie"},
+        event("c1", "C", "forgotten") | {"pilot": "Amelia"}, event("d1", "D") | {"pilot": "Amelia"},
+    ]  # fmt: skip
+    assert statuses(push(mesh, "forgetful", records)).count("parked") == 5
+    given = mesh.as_("operator").post("/v1/sources/forgetful/parked", json={"do": "give_up", "key": "C"})
+    assert given.is_success
+    balanced(mesh, "forgetful", landed=1, dead_lettered=1, parked=4)
+    order = {"source": "forgetful", "field": "pilot", "value": "Amelia", "reason": "asked"}
+    answer = mesh.as_("stew").post("/v1/erasures", json=order)
+    assert answer.status_code == 202, answer.text
+    for _ in range(2):
+        mesh.kill("ingest")
+
+    def erasure() -> dict[str, Any]:
+        return mesh.as_("stew").get(f"/v1/erasures/{answer.json()['id']}").json()
+
+    until(lambda: erasure()["state"] == "done")
+    lines = {line["store"]: line for line in erasure()["lines"]}
+    rows = [lines["ingest.parked"][name] for name in ("rows_before", "rows_deleted", "rows_after")]
+    assert rows == [2, 2, 0]
+    assert lines["parked.forgetful"]["state"] == "expires"
+    assert [lines[f"archive.{name}"]["rows_deleted"] for name in ("events", "dead_letters")] == [1, 1]
+    balanced(mesh, "forgetful", landed=2, dead_lettered=1, parked=1, erased=2)  # who was behind goes on
+    hangar(mesh, "forgotten")
+    until(lambda: parked(mesh, "forgetful")["events"] == 0)
+    assert await published(mesh, "forgetful") == {"A": ["a2"], "B": ["b1"], "D": ["d1"]}
+    balanced(mesh, "forgetful", landed=3, dead_lettered=1, erased=2)
+    last = {
+        record.key: record.value
+        async for records in read_all(mesh.settings, PARKED.of("forgetful"))
+        for record in records
+    }
+    assert set(last.values()) == {None}
+    assert mesh.query("SELECT DISTINCT data->>'pilot' FROM read.events WHERE source = 'forgetful'") == [
+        ("Bessie",)
+    ]
 
 
 async def test_what_waits_is_published_when_the_source_takes_its_retry_back(mesh: Mesh) -> None:

@@ -29,6 +29,11 @@ def test_a_number_is_found_as_a_member_and_not_among_other_digits() -> None:
     assert not mentions(b'{"holder": 123, "at": "2012-12-12"}', (), "holder", "12")
 
 
+def test_a_field_that_is_null_or_missing_names_nobody() -> None:
+    assert not mentions(b'{"holder": null}', (), "holder", "None")
+    assert not mentions(b"{}", (), "holder", "None")
+
+
 def test_what_was_said_of_a_letter_counts_too() -> None:
     assert mentions(b"", ("age: Ann is no number", None), "holder", "Ann")
     assert not mentions(b"", ("12 fields", None), "holder", "12")

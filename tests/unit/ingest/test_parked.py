@@ -27,6 +27,7 @@ class Writer:
         self.keys: dict[str, bytes] = {}
         self.published: list[str] = []
         self.dead: dict[str, BadMessage] = {}
+        self.erased: list[str] = []
         self.lot = Lot(TIERS, most, 10**9, self.now)
 
     def missing(self, need: str | None) -> Missing | None:
@@ -58,6 +59,8 @@ class Writer:
                 assert all(int(id[1:]) > int(event.id[1:]) for id in ahead), "one before it waits still"
                 assert self.missing(self.needs[event.id]) is None
                 self.published.append(event.id)
+            elif result is None:
+                self.erased.append(event.id)
             else:
                 if isinstance(result, Missing):
                     assert self.now >= event.at + TOTAL, "given up too early"
@@ -66,6 +69,9 @@ class Writer:
     def step(self, most: int = 1_000) -> None:
         if self.lot.next is not None and self.lot.next <= self.now:
             self.settle(self.lot.step(self.judge, self.now, most))
+
+    def erase(self, *ids: str) -> None:
+        self.settle(self.lot.erase([self.topic[id] for id in ids]))
 
     def row(self, row: str) -> None:
         self.rows.add(row)
@@ -86,7 +92,7 @@ class Writer:
 
     def check(self) -> None:
         assert list(self.lot.events) == list(self.topic)
-        places = Counter([*self.published, *self.dead, *self.topic])
+        places = Counter([*self.published, *self.dead, *self.erased, *self.topic])
         assert places == Counter(self.needs.keys()), "lost or doubled"
         by_key: dict[bytes, list[int]] = defaultdict(list)
         for id in self.published:
@@ -97,6 +103,7 @@ class Writer:
         assert all(self.lot.keys.values())
         assert self.lot.bytes == sum(event.size for event in self.lot.events.values())
         assert len(self.lot.events) <= self.most
+        assert self.lot.ready.keys() <= self.lot.keys.keys()
         assert self.lot.awaits.keys() == self.lot.due.keys() <= self.lot.keys.keys()
 
 
@@ -113,6 +120,7 @@ DOINGS = st.lists(
         st.tuples(st.just("restart")),
         st.tuples(st.just("hurry"), ONE_OR_ALL),
         st.tuples(st.just("give up"), ONE_OR_ALL),
+        st.tuples(st.just("erase"), st.sets(st.integers(0, 9))),
         st.tuples(st.just("retime")),
     ),
     max_size=60,
@@ -143,6 +151,8 @@ def test_whatever_comes_order_holds_per_key_and_nothing_is_lost_or_doubled(
                 writer.lot.hurry(*how)
             case "give up":
                 writer.settle(writer.lot.give_up(*how, most=2))
+            case "erase":
+                writer.erase(*(id for place, id in enumerate(writer.topic) if place in how[0]))
             case _:
                 writer.lot.retime(TIERS)
         writer.check()
@@ -238,6 +248,19 @@ def test_a_steward_gives_a_key_up_or_has_it_tried() -> None:
     assert (writer.lot.hurry(b"b"), writer.lot.hurry(b"a")) == (0, 1)
     writer.step()
     assert writer.published == [kept]
+
+
+def test_what_is_erased_is_gone_wherever_it_waits_and_those_behind_it_go_on() -> None:
+    writer = Writer()
+    first, second, third = writer.accept("a", "r0"), writer.accept("a"), writer.accept("a")
+    alone, other = writer.accept("b", "r0"), writer.accept("c", "r0")
+    before = writer.topic[second]
+    writer.erase(second, alone)
+    assert (list(writer.topic), set(writer.lot.keys)) == ([first, third, other], {b"a", b"c"})
+    assert writer.lot.erase([before]) == []
+    writer.erase(first)
+    writer.step()
+    assert (writer.published, list(writer.topic)) == ([third], [other])
 
 
 def test_what_does_not_fit_any_more_is_a_dead_letter_and_its_key_goes_on() -> None:

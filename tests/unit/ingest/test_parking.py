@@ -1,5 +1,6 @@
 """A writer's transactions with events that wait: the books are exact and every event is in one place, restarts or not."""
 
+import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -13,14 +14,17 @@ from pydantic import SecretStr
 
 from libs.common import clock
 from libs.common.catalog import DEFINITION, Catalog, Source
-from libs.common.events import DeadLetter, LedgerEntry
+from libs.common.events import DeadLetter, DisposalChanged, ErasureSubject, LedgerEntry
 from libs.common.kafka import Headers
-from libs.common.topics import DEAD, LEDGER, PARKED
+from libs.common.topics import DEAD, DISPOSALS, LEDGER, PARKED
 from services.ingest.core.admission import Admission
+from services.ingest.core.contract import Contract
+from services.ingest.core.records import Good
 from services.ingest.handlers.batch import Batch
 from services.ingest.handlers.known import Followed, Known
 from services.ingest.handlers.layout import Layout
 from services.ingest.handlers.parking import Parking, recalled
+from services.ingest.handlers.shredding import unpark
 from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.writer import Writer
 from services.ingest.settings import Settings
@@ -29,7 +33,10 @@ from tests.unit.common.test_retry import DEFINITIONS, LANDINGS
 SETTINGS = Settings(
     kafka="", database="", redis="", registry="", receipt_secret=SecretStr("of these tests alone"), parked_events=6,
 )  # fmt: skip
-SOURCE = LANDINGS | {"key": ["berth"], "fields": [*LANDINGS["fields"], {"name": "berth", "type": "string"}]}
+SOURCE: dict[str, Any] = LANDINGS | {
+    "key": ["berth"],
+    "fields": [*LANDINGS["fields"], {"name": "berth", "type": "string"}],
+}
 START = clock.moment(1_763_978_400_000)
 
 
@@ -119,6 +126,28 @@ class World:
             listener("hangars", name)
         self.release()
 
+    async def erase(self, hangar: str, id: str = "e") -> int:
+        """Take out what waits for a hangar, as an order says that was given now; how many the answer names."""
+        assert self.writer is not None
+        subject = ErasureSubject.build(
+            id=id, source="landings", field="hangar", value=hangar, series=[], rounds=1, upto={},
+            stores=["ingest.parked"], ordered_at=self.now,
+        )  # fmt: skip
+        answers = self.topics[DISPOSALS.name]
+        said = len(answers)
+        self.writer.ready.set()
+        unparking = asyncio.create_task(unpark(self.writer, subject))
+        while len(answers) == said:  # a try that is due may be in the queue too
+            submission = await self.writer.queue.get()
+            self.commit(submission)
+            submission.end()
+        await unparking
+        self.writer.ready.clear()
+        answer = DisposalChanged.decode(answers[-1].value or b"")
+        assert (answer.id, answer.erasure, answer.rows_after) == (f"{id}/ingest.parked", id, 0)
+        assert answer.rows_before == answer.rows_deleted
+        return answer.rows_deleted or 0
+
     def published(self) -> list[tuple[str, str, str]]:
         """(key, id, receipt), in order."""
         found = []
@@ -133,7 +162,7 @@ class World:
         total: Counter[str] = Counter()
         for record in self.topics[LEDGER.name]:
             entry = LedgerEntry.decode(record.value or b"")
-            for name in ("accepted", "published", "dead_lettered", "duplicate", "parked"):
+            for name in ("accepted", "published", "dead_lettered", "duplicate", "parked", "erased"):
                 total[name] += getattr(entry, name)
         return total
 
@@ -150,7 +179,7 @@ IDS = st.integers(0, 12).map(lambda number: f"e{number}")
 DOINGS = st.lists(
     st.one_of(
         st.lists(st.builds(event, IDS, HANGARS, BERTHS), min_size=1, max_size=5),
-        st.sampled_from(["south", "restart", "pass", "release"]),
+        st.sampled_from(["south", "restart", "pass", "release", "erase"]),
     ),
     max_size=25,
 )
@@ -158,7 +187,9 @@ DOINGS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(DOINGS)
-async def test_accepted_is_published_dead_duplicate_or_parked_whatever_comes(doings: list[Any]) -> None:
+async def test_accepted_is_published_dead_duplicate_parked_or_erased_whatever_comes(
+    doings: list[Any],
+) -> None:
     world = World().start()
     world.row("north")
     said: Counter[str] = Counter()
@@ -176,6 +207,8 @@ async def test_accepted_is_published_dead_duplicate_or_parked_whatever_comes(doi
             world.now += timedelta(seconds=40)
         elif doing == "south":
             world.row(doing)
+        elif doing == "erase":
+            await world.erase("late")
         else:
             world.release()
         books, parked = world.books(), world.parking.lot.events
@@ -235,6 +268,62 @@ async def test_what_became_a_dead_letter_is_a_new_event_when_it_is_sent_again() 
     assert world.push([event("a", "late")]) == ["parked"]
     world.row("late")
     assert [id for _, id, _ in world.published()] == ["a"]
+
+
+async def test_of_an_erased_subject_nothing_is_left_that_waits_and_the_books_say_so() -> None:
+    world = World().start()
+    world.push([event("a", "late"), event("b", "south"), event("c", "late", "B")])
+    world.now += timedelta(seconds=65)
+    assert await world.erase("late") == 2
+    assert (list(world.parking.lot.events), world.books()["erased"]) == (["b"], 2)
+    last = {record.key: record.value for record in world.topics[PARKED.of("landings")]}
+    assert (last[b"a"], last[b"c"], last[b"b"] is None) == (None, None, False)
+    entries = [LedgerEntry.decode(record.value or b"") for record in world.topics[LEDGER.name]]
+    assert [(each.minute, each.parked, each.erased) for each in entries] == [(START, 3, 0), (START, -2, 2)]
+    world.start()  # killed: the order is carried out again
+    assert await world.erase("late") == 0
+    world.row("late")
+    assert world.published() == []
+    world.row("south")
+    assert [id for _, id, _ in world.published()] == ["b"]
+
+
+async def test_what_is_parked_after_an_order_is_a_new_fact() -> None:
+    world = World().start()
+    ordered = world.now
+    world.now += timedelta(milliseconds=1)
+    world.push([event("a", "late")])
+    later, world.now = world.now, ordered
+    assert await world.erase("late") == 0
+    world.now = later
+    world.row("late")
+    assert [id for _, id, _ in world.published()] == ["a"]
+
+
+async def test_a_subject_is_found_in_clear_and_by_the_pseudonym_that_what_waits_would_have_now() -> None:
+    world = World().start()
+    world.push([event("a", "late")])
+    (waiting,) = world.parking.lot.events.values()
+    assert world.writer is not None
+    pseudonym: dict[str, Any] = {"kind": "pseudonym", "secret": "PEOPLE"}
+    fields = [
+        field | {"classification": "personal", "minimise": pseudonym} if field["name"] == "hangar" else field
+        for field in SOURCE["fields"]
+    ]
+    changed = DEFINITION.validate_python(SOURCE | {"fields": fields})
+    assert isinstance(changed, Source)
+    secrets = {"PEOPLE": b"a secret of sixteen bytes or more"}
+    world.writer.contract = Contract.of(changed, 1, 2, secrets)
+    minimiser = world.writer.contract.minimiser
+    assert minimiser is not None
+    (found,) = minimiser.all(world.writer.contract.validator.lines(json.dumps(event("a", "late")).encode()))
+    assert isinstance(found, Good)
+    name = str(found.values[world.writer.contract.validator.names.index("hangar")])
+    assert name != "late"
+    named = [world.parking.names(waiting, "hangar", value) for value in ("late", name, "north", "None")]
+    assert named == [True, True, False, False]
+    assert not world.parking.names(waiting, "berth", "late")
+    assert not world.parking.names(waiting, "what it lacks", "None")
 
 
 async def test_an_order_to_drive_letters_again_is_not_parked() -> None:

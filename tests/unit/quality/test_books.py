@@ -51,6 +51,11 @@ def test_dead_letters_that_are_not_archived_are_named() -> None:
     assert [(each.offset, each.event_id) for each in found.named] == [(1, None)]
 
 
+def test_what_was_erased_while_it_was_parked_is_no_missing_letter() -> None:
+    assert line(5, 2, published=2, dead_lettered=1, parked=1, erased=1).letters == 0
+    assert line(5, 2, published=2, dead_lettered=1, erased=1).letters == 1
+
+
 def test_a_flood_is_counted_and_named_in_part() -> None:
     found = compare(
         line(100, 0), [seen(at) for at in range(100)], set(), {"r": 100}, produced_by_others=False

@@ -18,6 +18,7 @@ _BOOKS = {
     "landed": 336100,
     "in_flight": 0,
     "parked": 0,
+    "erased": 0,
     "imbalance": 0,
 }
 _HEALTH = {
@@ -45,7 +46,7 @@ _SOURCE = {
 
 
 class Books(Answer):
-    """accepted = landed + dead_lettered + duplicate + in_flight + parked; `imbalance` is what is left over."""
+    """accepted = landed + dead_lettered + duplicate + in_flight + parked + erased; `imbalance` is what is left over."""
 
     accepted: int
     published: int
@@ -55,6 +56,8 @@ class Books(Answer):
     in_flight: int
     parked: int
     """Of a source with `retry`: what waits for what it refers to."""
+    erased: int
+    """What was parked, and erased with its subject before it was published."""
     imbalance: int
 
     model_config = example(**_BOOKS)
@@ -71,10 +74,11 @@ class LedgerMinute(Answer):
     dead_lettered: int
     landed: int
     parked: int
+    erased: int
 
     model_config = example(
         source="departures", minute="2026-11-24T10:00:00Z", accepted=600, published=598, duplicate=1,
-        dead_lettered=1, landed=598, parked=0,
+        dead_lettered=1, landed=598, parked=0, erased=0,
     )  # fmt: skip
 
 
