@@ -18,12 +18,12 @@ from libs.common.wire import (
     decode,
     decode_json,
     defaulted,
-    has_nul,
+    has_unfit,
     ndjson,
     placed,
     schema_ids,
     split,
-    without_nul,
+    without_unfit,
     without_prefix,
 )
 
@@ -55,9 +55,9 @@ class Codecs:
     async def events(
         self, source: Source, values: Sequence[bytes | None]
     ) -> tuple[pl.DataFrame, list[tuple[int, BadMessage]]]:
-        """The events of a batch in the source's format (`wire.decode`, `wire.decode_json`) that can be stored."""
+        """The events of a batch in the source's format (`wire.decode`, `wire.decode_json`) that can be kept."""
         if source.format == "json":
-            return without_nul(*decode_json(values, source.field_types))
+            return without_unfit(*decode_json(values, source.field_types))
         codecs = await self.of(values)
         unfit = {
             id: error
@@ -67,7 +67,7 @@ class Codecs:
         frame, bad = decode(values, {id: codec for id, codec in codecs.items() if id not in unfit})
         if unfit:
             bad = [(index, _why(values[index], unfit) or error) for index, error in bad]
-        return without_nul(defaulted(frame, source.field_types, source.defaults), bad)
+        return without_unfit(defaulted(frame, source.field_types, source.defaults), bad)
 
     async def columns(self, source: Source, records: Sequence[Record]) -> pl.DataFrame | None:
         """The events of records as a batch of the log gives them, with `OFFSET` and `TIMESTAMP`, `INDEX` and `SCHEMA_ID`.
@@ -79,7 +79,7 @@ class Codecs:
         if source.format == "json":
             frame = _TEXTS.frame(records)
             events = None if frame is None else ndjson(frame[VALUE].to_list(), source.field_types)
-            if frame is None or events is None or has_nul(events):
+            if frame is None or events is None or has_unfit(events):
                 return None
             return placed(frame.drop(VALUE).hstack(events), 0)
         try:
@@ -90,7 +90,7 @@ class Codecs:
             if id not in self.layouts:
                 self.layouts[id] = Layout(codec.schema)
             frame = self.layouts[id].frame(records)
-            if frame is None or has_nul(frame):
+            if frame is None or has_unfit(frame):
                 return None
             frame = defaulted(without_prefix(frame, id), source.field_types, source.defaults)
             return placed(frame, id)
