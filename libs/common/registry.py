@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import polars as pl
-from fastavro.schema import SchemaParseException
 
 from libs.common.batches import VALUE, Layout, Record, Records
 from libs.common.catalog import Source
@@ -112,8 +111,10 @@ def _why(value: bytes | None, unfit: Mapping[int, BadMessage]) -> BadMessage | N
 def _codec(schema: dict[str, Any], reader: dict[str, Any] | None) -> Codec:
     try:
         return Codec(schema, reader)
-    except (ValueError, SchemaParseException) as error:  # it refers to others
-        raise NotAvro(str(error)) from error
+    except (
+        Exception
+    ) as error:  # it refers to others, or whatever was stumbled over: the registry may hold anything
+        raise NotAvro(repr(error)) from error
 
 
 class NotAvro(Exception):
@@ -151,7 +152,10 @@ class Registry:
         """The record schema with that id, or NotAvro; a schema never changes, so it is asked for once."""
         if id not in self.schemas:
             kind, text = await self.text(id)
-            schema = json.loads(text) if kind == "AVRO" else None
+            try:
+                schema = json.loads(text) if kind == "AVRO" else None
+            except (ValueError, RecursionError) as error:
+                raise NotAvro(f"schema {id} is no JSON: {error}") from error
             if not isinstance(schema, dict) or schema.get("type") != "record":
                 raise NotAvro(f"schema {id} is no Avro record but {kind}")
             self.schemas[id] = schema
