@@ -22,8 +22,8 @@ from libs.common.wire import (
     placed,
     schema_ids,
     split,
-    without_unfit,
     without_prefix,
+    without_unfit,
 )
 
 _CONTENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}

@@ -4,7 +4,6 @@ from pydantic import Field
 
 from libs.common.events.event import Event, Moment
 
-
 CUT = "sx-payload-bytes"
 """Header of a dead letter of which only the beginning is kept: how many bytes it had."""
 

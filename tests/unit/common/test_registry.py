@@ -1,4 +1,4 @@
-"""Whatever the registry holds under an id, whoever reads a topic says of the record that it cannot be read, and goes on."""
+"""Whatever the registry holds under an id, who reads a topic says that the record cannot be read, and goes on."""
 
 import json
 
