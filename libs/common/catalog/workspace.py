@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from libs.common.catalog.models import DEFINITION, FOLDERS, AnyDefinition
 
@@ -72,6 +72,14 @@ def _read(workspace: Workspace, kind: str, file: Path) -> None:
         return
     except UnicodeDecodeError as error:
         workspace.findings.append(Finding(file, 1, str(error), "UTF-8"))
+        return
+    except (
+        YAMLError,
+        ValueError,
+        OSError,
+        RecursionError,
+    ) as error:  # a date that is none, a control character, …
+        workspace.findings.append(Finding(file, 1, str(error).partition("\n")[0], "YAML"))
         return
     if not isinstance(tree, CommentedMap):
         workspace.findings.append(Finding(file, 1, "a definition is a mapping", "mapping"))
