@@ -32,17 +32,17 @@ def dead_letters(
     try:
         with Server(server) as gateway:
             only = {} if source is None else {"source": source}
-            items = gateway.get("/v1/dead-letters/groups", **only)["items"]
+            found = gateway.get("/v1/dead-letters/groups", **only)
     except Unreachable as error:
         raise fail(str(error)) from error
     if as_json:
-        print(json.dumps(items))
+        print(json.dumps(found["items"]))
         return
     table = Table(box=None)
     for name in ("source", "cause", "letters", "driven", "last seen"):
         table.add_column(name, no_wrap=True)
     table.add_column("what", overflow="fold")
-    for each in items:
+    for each in found["items"]:
         what = " ".join(each[name] for name in ("stage", "code", "field", "rule") if each[name])
         table.add_row(
             each["source"],
@@ -53,6 +53,8 @@ def dead_letters(
             what,
         )
     out.print(table)
+    if found["groups_left_out"]:
+        out.print(f"and {found['groups_left_out']:,} more causes, of {found['letters_left_out']:,} letters")
 
 
 def redrive(
