@@ -70,7 +70,7 @@ class Pulls:
         """Until cancelled: whatever goes wrong is told, and tried again."""
         assert source.pull is not None
         every, failures, known = source.pull.every.total_seconds(), 0, dict[str, None]()
-        auth = Credentials(getattr(source.pull, "auth", None))
+        auth = Credentials(getattr(source.pull, "auth", None), self.writers.settings.secrets)
         async with httpx.AsyncClient(timeout=30, trust_env=False, auth=auth) as http:
             desk = Desk(settings=self.writers.settings, pool=self.pool, http=http)
             while True:

@@ -74,7 +74,7 @@ async def _sample(settings: Settings, pool: asyncpg.Pool, source: Source, limit:
     assert pull is not None
     if "page_size" in type(pull).model_fields:
         source = source.model_copy(update={"pull": pull.model_copy(update={"page_size": limit})})
-    auth = Credentials(getattr(pull, "auth", None))
+    auth = Credentials(getattr(pull, "auth", None), settings.secrets)
     try:
         async with (
             asyncio.timeout(SECONDS),

@@ -19,6 +19,7 @@ from services.ingest.core.pages import Page, Standing
 from services.ingest.handlers.connectors.auth import Credentials
 from services.ingest.handlers.connectors.desk import Desk
 from services.ingest.handlers.connectors.http import http
+from tests.ingests import settings
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -75,10 +76,10 @@ def source(**pull: Any) -> Source:
 async def round_of(definition: Source, standing: Standing) -> list[Any]:
     """The records of one round, all of them accepted."""
     records = []
-    auth = Credentials(getattr(definition.pull, "auth", None))
+    auth = Credentials(getattr(definition.pull, "auth", None), settings().secrets)
     async with httpx.AsyncClient(trust_env=False, auth=auth) as opened:
         pages: AsyncIterator[Page] = http(
-            Desk(settings=cast(Any, None), pool=cast(Any, None), http=opened), definition, standing
+            Desk(settings=settings(), pool=cast(Any, None), http=opened), definition, standing
         )
         async for page in pages:
             records += [json.loads(record) for record in page.records]
@@ -161,9 +162,9 @@ async def test_a_token_is_kept_and_fetched_anew_once_it_is_refused(monkeypatch: 
             "scope": "read",
         }  # fmt: skip
         definition = source(url=f"{found.url}/list", auth=auth)
-        credentials = Credentials(cast(Any, definition.pull).auth)
+        credentials = Credentials(cast(Any, definition.pull).auth, settings().secrets)
         async with httpx.AsyncClient(trust_env=False, auth=credentials) as client:
-            desk = Desk(settings=cast(Any, None), pool=cast(Any, None), http=client)
+            desk = Desk(settings=settings(), pool=cast(Any, None), http=client)
             for _ in range(3):
                 assert [page.records async for page in http(desk, definition, Standing())] == [[]]
             assert issued == 1

@@ -61,7 +61,11 @@ def test_times_are_written_in_utc_with_milliseconds() -> None:
 
 def test_what_others_write_past_ingest_is_a_row_whatever_its_key_headers_and_time() -> None:
     assert isinstance(SOURCE, Source)
-    headers = [("sx-ingested", b"soon"), ("sx-receipt", b"\xff\0"), ("traceparent", None)]
+    headers: list[tuple[str, bytes | None]] = [
+        ("sx-ingested", b"soon"),
+        ("sx-receipt", b"\xff\0"),
+        ("traceparent", None),
+    ]
     odd = DefaultRecord(41, 2**62, 0, (7).to_bytes(8, "big"), b"x", headers)
     ((row,), _, bad) = event_rows(SOURCE, 2, [odd], frame([AT]), AT)
     assert bad == []

@@ -65,7 +65,8 @@ def test_a_letter_has_the_place_of_its_record_as_its_name_and_keeps_its_bytes() 
 
 
 def test_the_letter_of_the_largest_record_fits_into_a_message_and_says_that_it_was_cut() -> None:
-    headers = [("plain", b"a"), *((f"h{number}", b"\x01" * 90_000) for number in range(20))]
+    headers: list[tuple[str, bytes | None]] = [("plain", b"a")]
+    headers += [(f"h{number}", b"\x01" * 90_000) for number in range(20)]
     record = DefaultRecord(17, 0, 0, b"\0" * 4_000_000, b"\xff" * 4_000_000, headers)
     error = BadMessage("no number: " + "9" * 1_000_000, value="9" * 1_000_000)
     letter = letter_of(record, error)

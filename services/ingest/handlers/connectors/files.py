@@ -35,7 +35,7 @@ _ENDINGS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": 
 async def files(desk: Desk, source: Source, standing: Standing) -> AsyncGenerator[Page]:
     pull = source.pull
     assert isinstance(pull, FilesPull)
-    async with place_of(desk.settings, pull) as place:
+    async with place_of(desk, pull) as place:
         ledger = {} if desk.trying else await store.seen_files(desk.pool, source.id)
         for found in await place.present():
             seen = ledger.get(found.path)
