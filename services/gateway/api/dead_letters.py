@@ -73,7 +73,9 @@ async def group_dead_letters(
     catalog = asker.desk.catalog
     shown = [show_cause(asker.rights, catalog.source(row["source"]), row) for row in found]
     groups = DeadLetterGroups(
-        items=[DeadLetterGroup.model_validate(each) for each in shown],
+        items=[
+            DeadLetterGroup(**{name: each[name] for name in DeadLetterGroup.model_fields}) for each in shown
+        ],
         groups_left_out=found[0]["all_groups"] - len(found) if found else 0,
         letters_left_out=found[0]["all_letters"] - sum(row["letters"] for row in found) if found else 0,
         as_of=asker.desk.now(),
