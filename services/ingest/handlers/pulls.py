@@ -19,7 +19,7 @@ from libs.common.errors import Problem
 from services.ingest import store
 from services.ingest.core import answers
 from services.ingest.core.answers import Unreadable
-from services.ingest.core.pages import Standing
+from services.ingest.core.pages import Standing, portions
 from services.ingest.handlers.connectors import CONNECTORS, Desk
 from services.ingest.handlers.connectors.auth import Credentials
 from services.ingest.handlers.writers import Submission, Writers
@@ -109,12 +109,16 @@ class Pulls:
         await self._keep(source, kind, standing)
 
     async def _accept(self, source: Source, records: list[bytes]) -> list[str]:
-        """What became of each record."""
-        writer = self.writers.get(source.id)
-        contract = writer.contract
-        submission = Submission(contract, contract.validator.texts(records), unattended=True)
-        await writer.submit(submission)
-        return [result["status"] for result in submission.results]
+        """What became of each record. They are handed in as a request brings them, so much at a time: of what is more
+        than there is room for nothing would ever be let in."""
+        settings, statuses = self.writers.settings, list[str]()
+        for some in portions(records, settings.max_records, settings.max_body):
+            writer = self.writers.get(source.id)
+            contract = writer.contract
+            submission = Submission(contract, contract.validator.texts(some), unattended=True)
+            await writer.submit(submission)
+            statuses += [result["status"] for result in submission.results]
+        return statuses
 
     async def _keep(self, source: Source, kind: str, standing: Standing) -> None:
         await store.set_standing(self.pool, source.id, kind, standing.cursor, standing.state(), clock.now())
