@@ -27,7 +27,9 @@ MOST_DRIVEN = 3
 MOST_LETTERS = 500_000
 """Of one order."""
 SLICE = 200
-"""Letters of one step."""
+"""Letters of one step, …"""
+SLICE_BYTES = 16 * 1024 * 1024
+"""… and what those before the last may have: more would never be let in."""
 
 
 class Order(msgspec.Struct, frozen=True):
