@@ -17,13 +17,13 @@ import fastavro
 import msgspec
 import polars as pl
 
+from libs.common.clock import EPOCH
 from libs.common.errors import BadMessage
 from libs.common.varints import varint
 
 Schema = dict[str, Any]
 
 _MAGIC = 0
-_EPOCH = date(1970, 1, 1).toordinal()
 _PREFIX = struct.Struct(">bI")
 _SYNC = bytes(16)
 WIRE = "__wire"
@@ -38,7 +38,7 @@ DTYPES: dict[str, pl.DataType | type[pl.DataType]] = {
 }  # fmt: skip
 """The columns that Avro gives for each field type."""
 _DAY = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
-_FIRST_DAY, _BEHIND = date.min.toordinal() - _EPOCH, date.max.toordinal() - _EPOCH + 1
+_FIRST_DAY, _BEHIND = (date.min - EPOCH.date()).days, (date.max - EPOCH.date()).days + 1
 """Days since 1970 on which the year 1 begins and the year 9999 is over."""
 _PROMOTED = {
     "long": (pl.Int32, pl.Int64), "double": (pl.Int32, pl.Int64, pl.Float32, pl.Float64),
