@@ -237,9 +237,10 @@ def _unfit(column: pl.Series) -> pl.Series | None:
     if not isinstance(column.dtype, pl.Date | pl.Datetime):
         return None
     day = _DAY[column.dtype.time_unit] if isinstance(column.dtype, pl.Datetime) else 1
-    found = column.to_physical()
-    wrong = ((found < _FIRST_DAY * day) | (found >= _BEHIND * day)).fill_null(False)
-    return wrong if wrong.any() else None
+    found, first, behind = column.to_physical(), _FIRST_DAY * day, _BEHIND * day
+    if all(first <= each < behind for each in (found.min(), found.max()) if isinstance(each, int)):
+        return None
+    return ((found < first) | (found >= behind)).fill_null(False)
 
 
 def decode_json(
