@@ -7,12 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from libs.cli.follow import followed
 from libs.cli.server import Server, Unreachable, Url, fail
-from libs.common.catalog.workspace import plain
+from libs.common.catalog.workspace import NotYaml, parsed, plain
 
 UNDER_WAY = ("checking", "canary", "running")
 WAITING = ("checked", "tried", "paused")
@@ -102,9 +100,9 @@ def redrive(
 
 def steps(file: Path) -> list[Any]:
     try:
-        tree = plain(YAML(typ="rt").load(file.read_text(encoding="utf-8")))
-    except (MarkedYAMLError, UnicodeDecodeError) as error:
-        raise fail(f"{file}: {error}") from error
+        tree = plain(parsed(file))
+    except NotYaml as error:
+        raise fail(f"{file}:{error}") from error
     if not isinstance(tree, list):
         raise fail(f"{file}: a fix is a list of steps, such as `- {{do: drop, field: gate}}`")
     return tree

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.catalog.workspace import load
+from libs.common.catalog.workspace import load, parsed, plain
 
 CATALOG = Path(__file__).parents[3] / "catalog"
 
@@ -30,3 +30,9 @@ def test_a_file_that_cannot_be_read_is_a_finding(tmp_path: Path, content: bytes)
     (found,) = load(tmp_path).findings
     assert found.file.name == "ops.yaml"
     assert found.rule in ("YAML", "UTF-8")
+
+
+def test_a_date_that_is_not_quoted_is_the_text_that_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text("day: 2026-01-02\nat: [2026-01-02T10:00:00Z]\n")
+    assert plain(parsed(file)) == {"day": "2026-01-02", "at": ["2026-01-02T10:00:00+00:00"]}
