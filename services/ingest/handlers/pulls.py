@@ -7,7 +7,7 @@ dedup window answers that.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, suppress
 
 import asyncpg
@@ -48,10 +48,7 @@ class Pulls:
             while not stopping.is_set():
                 self.changed.clear()
                 wanted = {source.id: source for source in self.catalog.sources if source.pull}
-                for id, (source, task) in list(self.tasks.items()):
-                    if wanted.get(id) != source:
-                        task.cancel()
-                        del self.tasks[id]
+                await self._end([id for id, (source, _) in self.tasks.items() if wanted.get(id) != source])
                 for id in wanted.keys() - self.tasks.keys():
                     self.tasks[id] = (
                         wanted[id],
@@ -62,9 +59,14 @@ class Pulls:
                 for wait in waits:
                     wait.cancel()
         finally:
-            for _, task in self.tasks.values():
-                task.cancel()
-            await asyncio.gather(*(task for _, task in self.tasks.values()), return_exceptions=True)
+            await self._end(list(self.tasks))
+
+    async def _end(self, ids: Iterable[str]) -> None:
+        """Of two pulls of a source the one is over before the other begins: both would keep a cursor."""
+        tasks = [self.tasks.pop(id)[1] for id in ids]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pull(self, source: Source) -> None:
         """Until cancelled: whatever goes wrong is told, and tried again."""

@@ -1,5 +1,6 @@
 """Endpoints that page by links, that answer “not modified” and that want to know who asks, over real HTTP."""
 
+import asyncio
 import json
 import threading
 from base64 import b64decode
@@ -182,3 +183,25 @@ async def test_a_page_that_cannot_be_passed_is_said_and_not_skipped() -> None:
         )  # fmt: skip
         with pytest.raises(Unreadable, match="lies at one at: ask for larger pages"):
             await round_of(definition, Standing(cursor=None))
+
+
+async def test_links_that_lead_from_one_empty_page_to_another_are_not_followed_for_ever() -> None:
+    asked = 0
+
+    def answer(*_: object) -> Answer:
+        nonlocal asked
+        asked += 1
+        return 200, {"Link": f'</list?page={asked}>; rel="next"'}, b"[]"
+
+    with endpoint(answer) as found:
+        definition = source(
+            url=found.url,
+            cursor_parameter="from",
+            cursor_field="at",
+            cursor_of="record",
+            overlap={"cap": "1h"},
+        )
+        async with asyncio.timeout(60):
+            with pytest.raises(Unreadable, match="101 pages on end have no record"):
+                await round_of(definition, Standing())
+    assert asked == 101
