@@ -87,8 +87,17 @@ def _same(found: float | None, expected: float | None) -> bool:
 
 
 def books(connection: psycopg.Connection[Any]) -> dict[str, dict[str, int]]:
-    """Source → accepted, published, duplicate, dead-lettered, landed, in flight, imbalance."""
-    names = ("accepted", "published", "duplicate", "dead_lettered", "landed", "in_flight", "imbalance")
+    """Source → accepted, published, duplicate, dead-lettered, landed, in flight, parked, imbalance."""
+    names = (
+        "accepted",
+        "published",
+        "duplicate",
+        "dead_lettered",
+        "landed",
+        "in_flight",
+        "parked",
+        "imbalance",
+    )
     rows = connection.execute(f"SELECT source, {', '.join(names)} FROM read.ledger_totals ORDER BY source")
     return {source: dict(zip(names, counts, strict=True)) for source, *counts in rows}
 

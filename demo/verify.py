@@ -56,8 +56,8 @@ class Outcome:
 
     @property
     def imbalance(self) -> int:
-        """Events by which any source's books are out, in flight included: all has settled."""
-        return sum(abs(row["imbalance"]) + row["in_flight"] for row in self.ledger.values())
+        """Events by which any source's books are out, in flight and parked included: all has settled."""
+        return sum(abs(row["imbalance"]) + row["in_flight"] + row["parked"] for row in self.ledger.values())
 
     @property
     def landed_wrong(self) -> int:
@@ -258,7 +258,7 @@ def report(outcome: Outcome) -> None:
             each = outcome.sent[source]
             console.print(
                 f"  {source}: accepted {row['accepted']} = landed {row['landed']} + dead-lettered {row['dead_lettered']}"
-                f" + duplicate {row['duplicate']} + in flight {row['in_flight']}"
+                f" + duplicate {row['duplicate']} + in flight {row['in_flight']} + parked {row['parked']}"
                 f" (sent {each.events} events, {each.late} of them late, {each.duplicate} twice,"
                 f" {each.malformed} malformed copies; {each.repeated_requests} requests repeated)"
             )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from libs.common import clock
 from libs.common.catalog import DEFINITION
@@ -26,6 +27,7 @@ from libs.common.settings import ServiceSettings
 from libs.common.topics import CATALOG, DEAD, EVENTS, LEDGER, used_by
 from local import ports
 from local.places import ROOT
+from services.ingest.settings import Settings
 
 SOURCE: dict[str, Any] = {
     "kind": "source", "id": "drops", "title": "Drops", "owner": "ops", "event_id": "id", "event_time": "at",
@@ -33,6 +35,12 @@ SOURCE: dict[str, Any] = {
     "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}],
 }  # fmt: skip
 AT = "2026-11-24T10:00:00Z"
+
+
+def settings(database: str = "", **said: Any) -> Settings:
+    """Of ingest, with the secrets that the environment has."""
+    secret = SecretStr("of the tests of ingest")
+    return Settings(kafka="", database=database, redis="", registry="", receipt_secret=secret, **said)
 
 
 class Ingest:

@@ -7,12 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from libs.cli.follow import followed
 from libs.cli.server import Server, Unreachable, Url, fail
-from libs.common.catalog.workspace import plain
+from libs.common.catalog.workspace import NotYaml, parsed, plain
 
 UNDER_WAY = ("checking", "canary", "running")
 WAITING = ("checked", "tried", "paused")
@@ -32,17 +30,17 @@ def dead_letters(
     try:
         with Server(server) as gateway:
             only = {} if source is None else {"source": source}
-            items = gateway.get("/v1/dead-letters/groups", **only)["items"]
+            found = gateway.get("/v1/dead-letters/groups", **only)
     except Unreachable as error:
         raise fail(str(error)) from error
     if as_json:
-        print(json.dumps(items))
+        print(json.dumps(found["items"]))
         return
     table = Table(box=None)
     for name in ("source", "cause", "letters", "driven", "last seen"):
         table.add_column(name, no_wrap=True)
     table.add_column("what", overflow="fold")
-    for each in items:
+    for each in found["items"]:
         what = " ".join(each[name] for name in ("stage", "code", "field", "rule") if each[name])
         table.add_row(
             each["source"],
@@ -53,6 +51,8 @@ def dead_letters(
             what,
         )
     out.print(table)
+    if found["groups_left_out"]:
+        out.print(f"and {found['groups_left_out']:,} more causes, of {found['letters_left_out']:,} letters")
 
 
 def redrive(
@@ -100,9 +100,9 @@ def redrive(
 
 def steps(file: Path) -> list[Any]:
     try:
-        tree = plain(YAML(typ="rt").load(file.read_text(encoding="utf-8")))
-    except (MarkedYAMLError, UnicodeDecodeError) as error:
-        raise fail(f"{file}: {error}") from error
+        tree = plain(parsed(file))
+    except NotYaml as error:
+        raise fail(f"{file}:{error}") from error
     if not isinstance(tree, list):
         raise fail(f"{file}: a fix is a list of steps, such as `- {{do: drop, field: gate}}`")
     return tree

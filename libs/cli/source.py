@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from libs.cli.server import Server, Unreachable, Url, fail
-from libs.common.catalog.workspace import plain
+from libs.common.catalog.workspace import NotYaml, parsed, plain
 
 source = typer.Typer(help="Sources: try a pull, and how one is best connected.", no_args_is_help=True)
 out = Console(highlight=False, soft_wrap=True)
@@ -35,9 +34,9 @@ def try_(
     Example: sextant source try catalog/sources/shifts.yaml
     """
     try:
-        tree = plain(YAML(typ="rt").load(file.read_text(encoding="utf-8")))
-    except (MarkedYAMLError, UnicodeDecodeError) as error:
-        raise fail(f"{file}: {error}") from error
+        tree = plain(parsed(file))
+    except NotYaml as error:
+        raise fail(f"{file}:{error}") from error
     if not isinstance(tree, dict) or not isinstance(tree.get("pull"), dict):
         raise fail(f"{file}: a source to try is a mapping with `pull`")
     try:

@@ -4,6 +4,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
+_LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
 
 
 def now() -> datetime:
@@ -12,8 +14,9 @@ def now() -> datetime:
 
 
 def moment(milliseconds: int) -> datetime:
-    """The instant so many milliseconds after the epoch, in UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    """The instant so many milliseconds after the epoch, in UTC; of one outside the years 1 to 9999 the nearest in them,
+    for a record's timestamp is whatever its producer says."""
+    return EPOCH + timedelta(milliseconds=min(max(milliseconds, _FIRST), _LAST))
 
 
 def milliseconds(moment: datetime) -> int:

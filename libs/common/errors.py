@@ -32,6 +32,14 @@ class BadMessage(SextantError):
         super().__init__(reason)
         self.reason, self.field, self.value, self.rule, self.code = reason, field, value, rule, code
 
+    def told(self) -> dict[str, str | None]:
+        """`reason`, `field`, `value` and `rule`, each of 500 characters at most: they may quote what the record holds."""
+        said = {"reason": self.reason, "field": self.field, "value": self.value, "rule": self.rule}
+        return {
+            name: text if text is None or len(text) <= 500 else text[:499] + "…"
+            for name, text in said.items()
+        }
+
 
 class TryLater(SextantError):
     """A record that cannot be used yet; the partition waits for it."""

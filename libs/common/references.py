@@ -74,7 +74,7 @@ class References:
             return self.series
 
     def _keys(self, id: str) -> pl.Series:
-        keys = [key.decode() for key in self.values[id]]
+        keys = [key.decode("utf-8", "replace") for key in self.values[id]]
         if id in self.versioned:
             keys = list({key.rpartition("|")[0] for key in keys})
         return pl.Series(id, keys, dtype=pl.String)

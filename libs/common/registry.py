@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import polars as pl
-from fastavro.schema import SchemaParseException
 
 from libs.common.batches import VALUE, Layout, Record, Records
 from libs.common.catalog import Source
@@ -18,13 +17,13 @@ from libs.common.wire import (
     decode,
     decode_json,
     defaulted,
-    has_nul,
+    has_unfit,
     ndjson,
     placed,
     schema_ids,
     split,
-    without_nul,
     without_prefix,
+    without_unfit,
 )
 
 _CONTENT = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
@@ -55,9 +54,9 @@ class Codecs:
     async def events(
         self, source: Source, values: Sequence[bytes | None]
     ) -> tuple[pl.DataFrame, list[tuple[int, BadMessage]]]:
-        """The events of a batch in the source's format (`wire.decode`, `wire.decode_json`) that can be stored."""
+        """The events of a batch in the source's format (`wire.decode`, `wire.decode_json`) that can be kept."""
         if source.format == "json":
-            return without_nul(*decode_json(values, source.field_types))
+            return without_unfit(*decode_json(values, source.field_types))
         codecs = await self.of(values)
         unfit = {
             id: error
@@ -67,7 +66,7 @@ class Codecs:
         frame, bad = decode(values, {id: codec for id, codec in codecs.items() if id not in unfit})
         if unfit:
             bad = [(index, _why(values[index], unfit) or error) for index, error in bad]
-        return without_nul(defaulted(frame, source.field_types, source.defaults), bad)
+        return without_unfit(defaulted(frame, source.field_types, source.defaults), bad)
 
     async def columns(self, source: Source, records: Sequence[Record]) -> pl.DataFrame | None:
         """The events of records as a batch of the log gives them, with `OFFSET` and `TIMESTAMP`, `INDEX` and `SCHEMA_ID`.
@@ -79,7 +78,7 @@ class Codecs:
         if source.format == "json":
             frame = _TEXTS.frame(records)
             events = None if frame is None else ndjson(frame[VALUE].to_list(), source.field_types)
-            if frame is None or events is None or has_nul(events):
+            if frame is None or events is None or has_unfit(events):
                 return None
             return placed(frame.drop(VALUE).hstack(events), 0)
         try:
@@ -90,7 +89,7 @@ class Codecs:
             if id not in self.layouts:
                 self.layouts[id] = Layout(codec.schema)
             frame = self.layouts[id].frame(records)
-            if frame is None or has_nul(frame):
+            if frame is None or has_unfit(frame):
                 return None
             frame = defaulted(without_prefix(frame, id), source.field_types, source.defaults)
             return placed(frame, id)
@@ -112,8 +111,10 @@ def _why(value: bytes | None, unfit: Mapping[int, BadMessage]) -> BadMessage | N
 def _codec(schema: dict[str, Any], reader: dict[str, Any] | None) -> Codec:
     try:
         return Codec(schema, reader)
-    except (ValueError, SchemaParseException) as error:  # it refers to others
-        raise NotAvro(str(error)) from error
+    except (
+        Exception
+    ) as error:  # it refers to others, or whatever was stumbled over: the registry may hold anything
+        raise NotAvro(repr(error)) from error
 
 
 class NotAvro(Exception):
@@ -151,7 +152,10 @@ class Registry:
         """The record schema with that id, or NotAvro; a schema never changes, so it is asked for once."""
         if id not in self.schemas:
             kind, text = await self.text(id)
-            schema = json.loads(text) if kind == "AVRO" else None
+            try:
+                schema = json.loads(text) if kind == "AVRO" else None
+            except (ValueError, RecursionError) as error:
+                raise NotAvro(f"schema {id} is no JSON: {error}") from error
             if not isinstance(schema, dict) or schema.get("type") != "record":
                 raise NotAvro(f"schema {id} is no Avro record but {kind}")
             self.schemas[id] = schema

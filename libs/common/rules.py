@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from libs.common.catalog import Rule, Source
+from libs.common.errors import DefinitionError
 from libs.common.expressions import predicate
 
 SEVERITIES = ("info", "warning", "critical")
+"""From the mildest to the worst."""
 RANKS = {name: place + 1 for place, name in enumerate(SEVERITIES)}
 """As `worst` has them; 0: none."""
-"""From the mildest to the worst."""
 
 References = Mapping[str, pl.Series]
 """Reference source → its keys."""
@@ -45,7 +46,7 @@ class CompiledRule:
             return pl.col(check.not_null.field).is_null()
         if check.pattern is not None:
             text = pl.col(check.pattern.field)
-            return ~text.str.contains(f"^(?:{check.pattern.matches})$").fill_null(True)
+            return ~text.str.contains(check.pattern.whole).fill_null(True)
         assert check.reference is not None
         keys = references.get(check.reference.in_)
         if keys is None:
@@ -62,6 +63,9 @@ def compile_rules(rules: Sequence[Rule], source: Source) -> list[CompiledRule]:
     compiled = []
     for rule in rules:
         if rule.source == source.id:
+            pattern = rule.check.pattern
+            if pattern is not None and pattern.fault is not None:
+                raise DefinitionError("check.pattern.matches", pattern.fault, "regular expression")
             applies = pl.lit(True)
             if rule.where is not None:
                 applies = predicate(rule.where, source.field_types).polars().fill_null(False)

@@ -180,8 +180,8 @@ def inject(headers: Iterable[tuple[str, bytes]] = ()) -> Headers:
 
 
 def extract(headers: Sequence[tuple[str, bytes]]) -> Any:
-    """The context that a record's `traceparent` names."""
-    return propagate.extract({name: value.decode("latin-1") for name, value in headers})
+    """The context that a record's `traceparent` names. Of what others write a header may have no value (None)."""
+    return propagate.extract({name: (value or b"").decode("latin-1") for name, value in headers})
 
 
 def trace_of(headers: Sequence[tuple[str, bytes]]) -> str | None:

@@ -9,6 +9,7 @@ import io
 import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import cached_property
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ import fastavro
 import msgspec
 import polars as pl
 
+from libs.common.clock import EPOCH
 from libs.common.errors import BadMessage
 from libs.common.varints import varint
 
@@ -35,6 +37,9 @@ DTYPES: dict[str, pl.DataType | type[pl.DataType]] = {
     "timestamp": pl.Datetime("ms", "UTC"), "date": pl.Date,
 }  # fmt: skip
 """The columns that Avro gives for each field type."""
+_DAY = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+_FIRST_DAY, _BEHIND = (date.min - EPOCH.date()).days, (date.max - EPOCH.date()).days + 1
+"""Days since 1970 on which the year 1 begins and the year 9999 is over."""
 _PROMOTED = {
     "long": (pl.Int32, pl.Int64), "double": (pl.Int32, pl.Int64, pl.Float32, pl.Float64),
     "timestamp": (pl.Datetime("ms", "UTC"), pl.Datetime("us", "UTC")),
@@ -199,27 +204,43 @@ def placed(frame: pl.DataFrame, schema_id: int, indices: Sequence[int] | None = 
     return frame.with_columns(places, pl.lit(schema_id, dtype=pl.Int64).alias(SCHEMA_ID))
 
 
-def has_nul(frame: pl.DataFrame) -> bool:
-    """Whether a text has a NUL in it, which PostgreSQL cannot hold."""
-    return any("\0" in (frame[name].str.join("").item() or "") for name in _texts(frame))
+def has_unfit(frame: pl.DataFrame) -> bool:
+    """Whether it has values that can be read and not kept: texts with a NUL in them, which PostgreSQL cannot hold, and
+    times outside the years 1 to 9999, which Python cannot."""
+    return any(_unfit(frame[name]) is not None for name in frame.columns)
 
 
-def without_nul(
+def without_unfit(
     frame: pl.DataFrame, bad: list[tuple[int, BadMessage]]
 ) -> tuple[pl.DataFrame, list[tuple[int, BadMessage]]]:
-    """The rows whose texts can be stored; what is wrong with the others is added to `bad`, by `__index`."""
-    if not has_nul(frame):
-        return frame, bad
-    for name in _texts(frame):
-        wrong = frame[name].str.contains("\0", literal=True).fill_null(False)
-        error = BadMessage(f"{name} has a NUL character in it", field=name, rule="no NUL")
+    """The rows whose values can be kept; what is wrong with the others is added to `bad`, by `__index`."""
+    for name in frame.columns:
+        wrong = _unfit(frame[name])
+        if wrong is None:
+            continue
+        if frame.schema[name] == pl.String:
+            error = BadMessage(f"{name} has a NUL character in it", field=name, rule="no NUL")
+        else:
+            rule = "years 1 to 9999"
+            error = BadMessage(f"{name} is outside the {rule}", field=name, rule=rule, code="not_a_time")
         bad = [*bad, *((index, error) for index in frame.filter(wrong)[INDEX])]
         frame = frame.filter(~wrong)
     return frame, bad
 
 
-def _texts(frame: pl.DataFrame) -> list[str]:
-    return [name for name, dtype in frame.schema.items() if dtype == pl.String]
+def _unfit(column: pl.Series) -> pl.Series | None:
+    """Which of its values cannot be kept; None: all can."""
+    if column.dtype == pl.String:
+        if "\0" not in (column.str.join("").item() or ""):  # sooner than one by one
+            return None
+        return column.str.contains("\0", literal=True).fill_null(False)
+    if not isinstance(column.dtype, pl.Date | pl.Datetime):
+        return None
+    day = _DAY[column.dtype.time_unit] if isinstance(column.dtype, pl.Datetime) else 1
+    found, first, behind = column.to_physical(), _FIRST_DAY * day, _BEHIND * day
+    if all(first <= each < behind for each in (found.min(), found.max()) if isinstance(each, int)):
+        return None
+    return ((found < first) | (found >= behind)).fill_null(False)
 
 
 def decode_json(
@@ -239,7 +260,7 @@ def decode_json(
     for index, value in enumerate(values):
         try:
             line = msgspec.json.encode(msgspec.json.decode(value or b"", type=dict[str, object]))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             bad.append((index, BadMessage(f"not a JSON object: {error}", rule="json")))
             continue
         row = ndjson([line], types)
@@ -274,7 +295,9 @@ def ndjson(lines: Sequence[bytes | None], types: Mapping[str, str]) -> pl.DataFr
             *(pl.col(name).str.to_datetime(time_unit="ms", time_zone="UTC") for name in texts),
             *(pl.col(name).str.to_date() for name in dates),
         )
-    except (pl.exceptions.PolarsError, msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+    except (
+        pl.exceptions.PolarsError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError,
+    ):  # fmt: skip
         return None
 
 

@@ -11,7 +11,6 @@ import httpx
 from joserfc.jwk import ECKey
 
 from libs.common import clock
-from libs.common.cache import cache
 from libs.common.catalog.follow import Follower
 from libs.common.database import pool
 from libs.common.events import CatalogEntry
@@ -30,6 +29,7 @@ from services.gateway.api.people import People
 from services.gateway.core.sealing import Seal
 from services.gateway.handlers import AuditSender, Feeder
 from services.gateway.settings import Settings
+from services.gateway.store.cache import cache
 from services.gateway.store.windows import Windows
 
 OWN_ISSUER = "sextant"

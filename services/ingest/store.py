@@ -179,21 +179,19 @@ async def driven(pool: asyncpg.Pool, id: str) -> int:
     return int(await pool.fetchval(query, id))
 
 
-async def unchecked(pool: asyncpg.Pool, id: str, limit: int) -> dict[int, str]:
-    """The next letters to check, by place."""
-    return await _next(pool, id, False, limit)
-
-
-async def undriven(pool: asyncpg.Pool, id: str, limit: int) -> dict[int, str]:
-    """The next letters to drive, by place."""
-    return await _next(pool, id, True, limit)
-
-
-async def _next(pool: asyncpg.Pool, id: str, checked: bool, limit: int) -> dict[int, str]:
+async def next_letters(
+    pool: asyncpg.Pool, id: str, limit: int, size: int, *, checked: bool
+) -> dict[int, str]:
+    """The next letters to check, or of those that are checked to drive, by place: one at least, up to `limit`, and no
+    further than those before it have `size` bytes."""
     rows = await pool.fetch(
-        "SELECT place, letter FROM ingest.redrive_letters"
-        " WHERE redrive = $1 AND checked = $2 AND outcome IS NULL ORDER BY place LIMIT $3",
-        id, checked, limit,
+        "WITH next AS (SELECT place, letter FROM ingest.redrive_letters"
+        "  WHERE redrive = $1 AND checked = $2 AND outcome IS NULL ORDER BY place LIMIT $3),"
+        " sized AS (SELECT place, letter, coalesce(octet_length(d.payload), 0) AS size"
+        "  FROM next LEFT JOIN read.dead_letters d ON d.id = next.letter),"
+        " summed AS (SELECT place, letter, sum(size) OVER (ORDER BY place) - size AS before FROM sized)"
+        " SELECT place, letter FROM summed WHERE before < $4 ORDER BY place",
+        id, checked, limit, size,
     )  # fmt: skip
     return {row["place"]: row["letter"] for row in rows}
 

@@ -1,7 +1,7 @@
 import { html, nothing, type TemplateResult } from 'lit'
 import { customElement, state } from 'lit/decorators.js'
 import { repeat } from 'lit/directives/repeat.js'
-import { type DeadLetter, type DeadLetterGroup, groupDeadLetters, listDeadLetters, listRedrives, orderRedrive } from '../api.ts'
+import { type DeadLetter, type DeadLetterGroup, type DeadLetterGroups, groupDeadLetters, listDeadLetters, listRedrives, orderRedrive } from '../api.ts'
 import { instant, integer, words } from '../format.ts'
 import { Problem } from '../http.ts'
 import { Load } from '../load.ts'
@@ -44,11 +44,11 @@ export class DeadLetters extends View {
       (id) => id,
       (id) => html`<sx-redrive .redrive=${id} @settled=${() => void this.groups.reload()}></sx-redrive>`,
     )}
-    ${loaded(this.groups, 3, ({ items }) => this.table(items))}
+    ${loaded(this.groups, 3, (groups) => this.table(groups))}
     ${this.opened ? loaded(this.records.first, 3, () => this.list(this.records.items)) : nothing}`
   }
 
-  private table(items: DeadLetterGroup[]): TemplateResult {
+  private table({ items, groups_left_out, letters_left_out }: DeadLetterGroups): TemplateResult {
     if (!items.length) return empty('No dead letters', 'Every record that was accepted could be used.')
     return html`<div class="cards-on-narrow">
       <table class="list" aria-label="Dead letters by cause">
@@ -61,6 +61,7 @@ export class DeadLetters extends View {
         </thead>
         <tbody>${items.map((each) => this.group(each))}</tbody>
       </table>
+      ${groups_left_out ? html`<p class="quiet note">… and ${integer(groups_left_out)} more causes, of ${integer(letters_left_out)} letters.</p>` : nothing}
     </div>`
   }
 

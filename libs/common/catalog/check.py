@@ -1,6 +1,5 @@
 """Consistency: what is wrong with a set of definitions, and what changed since the last one. Pure."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,11 +147,8 @@ def _rule(rule: Rule, wanted: Catalog) -> Iterator[Fault]:
         yield path, f"{part.field} is {kind}: a range needs a number", "type"
     elif name in ("pattern", "reference") and kind != "string":
         yield path, f"{part.field} is {kind}: a {name} needs text", "type"
-    if rule.check.pattern is not None:
-        try:
-            re.compile(rule.check.pattern.matches)
-        except re.error as error:
-            yield "check.pattern.matches", f"not a regular expression: {error}", "regular expression"
+    if rule.check.pattern is not None and (fault := rule.check.pattern.fault) is not None:
+        yield "check.pattern.matches", f"not a regular expression: {fault}", "regular expression"
     if rule.check.reference is not None:
         reference = wanted.source(rule.check.reference.in_)
         if reference is None or not reference.reference:

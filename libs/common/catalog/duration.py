@@ -14,9 +14,12 @@ def parse_duration(text: Any) -> Any:
     """`6h` → timedelta; what is no string is left to pydantic. Raises ValueError naming the form."""
     if not isinstance(text, str):
         return text
-    if not re.match(_PATTERN, text):
+    if not re.fullmatch(_PATTERN, text):
         raise ValueError(f"{text!r} is no duration: a whole number and one of s, m, h, d, w, such as 15m")
-    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+    try:
+        return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+    except (OverflowError, ValueError):  # of so many digits int() makes no number
+        raise ValueError(f"{text[:20]} is longer than {timedelta.max.days} days") from None
 
 
 def format_duration(duration: timedelta) -> str:

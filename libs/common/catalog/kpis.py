@@ -2,12 +2,12 @@
 
 from datetime import date, timedelta
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, model_validator
 
 from libs.common.catalog.definition import Definition, Identifier, Named
 from libs.common.catalog.duration import Duration
+from libs.common.catalog.zone import zone_of
 from libs.common.events import Severity
 
 KINDS: tuple[Literal["tumbling", "sliding", "session", "calendar", "each"], ...] = (
@@ -72,10 +72,7 @@ class Window(Definition):
         if alone and self.calendar is None:
             raise ValueError(f"{', '.join(sorted(alone))} goes with calendar windows")
         if self.calendar is not None:
-            try:
-                ZoneInfo(self.zone)
-            except (ZoneInfoNotFoundError, ValueError) as error:
-                raise ValueError(f"{self.zone!r} is no IANA time zone, such as Europe/Berlin") from error
+            zone_of(self.zone)
         return self
 
 

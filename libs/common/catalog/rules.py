@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Literal
 
+import polars as pl
 from pydantic import ConfigDict, Field, model_validator
 
 from libs.common.catalog.definition import Definition, Identifier, Named
@@ -23,7 +24,25 @@ class NotNullCheck(Definition):
 class PatternCheck(Definition):
     field: str
     matches: str
-    """Regular expression that the whole value must match."""
+    """Regular expression that the whole value must match, as Rust's crate `regex` has them: neither look-around nor
+    references back."""
+
+    @property
+    def whole(self) -> str:
+        """The expression for the whole value."""
+        return f"^(?:{self.matches})$"
+
+    @property
+    def fault(self) -> str | None:
+        """Why it is no expression of that kind; None if it is one."""
+        try:
+            for each in (self.matches, self.whole):
+                pl.Series([""]).str.contains(each)
+        except pl.exceptions.ComputeError as error:
+            lines = str(error).splitlines()
+            said = (line.removeprefix("error: ") for line in lines if line.startswith("error: "))
+            return next(said, lines[0])
+        return None
 
 
 class ReferenceCheck(Definition):

@@ -3,7 +3,6 @@
 from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BeforeValidator,
@@ -21,6 +20,8 @@ from libs.common.catalog.definition import Classification, Definition, FieldType
 from libs.common.catalog.duration import Duration
 from libs.common.catalog.minimise import Minimise
 from libs.common.catalog.pulls import Pull
+from libs.common.catalog.zone import zone_of
+from libs.common.clock import EPOCH, milliseconds
 from libs.common.expressions.typed import columns_of, parse
 
 Compatibility = Annotated[
@@ -30,7 +31,6 @@ Compatibility = Annotated[
     BeforeValidator(lambda mode: mode.upper() if isinstance(mode, str) else mode),
 ]
 """The modes of the schema registry, in whatever case. `compatibility` says what they mean."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SourceField(Definition):
@@ -67,10 +67,7 @@ class SourceField(Definition):
         if self.zone is not None:
             if self.type != "timestamp":
                 raise ValueError(f"{self.name} is {self.type}: a zone is of a timestamp")
-            try:
-                ZoneInfo(self.zone)
-            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-                raise ValueError(f"there is no time zone {self.zone}") from error
+            zone_of(self.zone)
         return self
 
 
@@ -297,9 +294,9 @@ def _avro_field(field: SourceField) -> dict[str, Any]:
         return {"name": field.name, "type": kind, **declared}
     default = _parsed(field.type, field.default)
     if isinstance(default, datetime):
-        default = (default - _EPOCH) // timedelta(milliseconds=1)
+        default = milliseconds(default)
     elif isinstance(default, date):
-        default = (default - _EPOCH.date()).days
+        default = (default - EPOCH.date()).days
     return {"name": field.name, "type": kind, "default": default, **declared}
 
 

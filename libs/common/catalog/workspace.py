@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from libs.common.catalog.models import DEFINITION, FOLDERS, AnyDefinition
 
@@ -63,15 +64,37 @@ def load(folder: Path) -> Workspace:
     return workspace
 
 
-def _read(workspace: Workspace, kind: str, file: Path) -> None:
+class NotYaml(Exception):
+    """A file says nothing that can be read."""
+
+    def __init__(self, line: int, message: str, rule: str) -> None:
+        super().__init__(f"{line}: {message}")
+        self.line, self.message, self.rule = line, message, rule
+
+
+def parsed(file: Path) -> Any:
+    """What a YAML file says, with the line of every value; NotYaml if it cannot be read."""
     try:
-        tree = YAML(typ="rt").load(file.read_text(encoding="utf-8"))
+        return YAML(typ="rt").load(file.read_text(encoding="utf-8"))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        workspace.findings.append(Finding(file, line, str(error.problem), "YAML"))
-        return
+        raise NotYaml(line, str(error.problem), "YAML") from error
     except UnicodeDecodeError as error:
-        workspace.findings.append(Finding(file, 1, str(error), "UTF-8"))
+        raise NotYaml(1, str(error), "UTF-8") from error
+    except (
+        YAMLError,
+        ValueError,
+        OSError,
+        RecursionError,
+    ) as error:  # a date that is none, a control character, …
+        raise NotYaml(1, str(error).partition("\n")[0], "YAML") from error
+
+
+def _read(workspace: Workspace, kind: str, file: Path) -> None:
+    try:
+        tree = parsed(file)
+    except NotYaml as error:
+        workspace.findings.append(Finding(file, error.line, error.message, error.rule))
         return
     if not isinstance(tree, CommentedMap):
         workspace.findings.append(Finding(file, 1, "a definition is a mapping", "mapping"))
@@ -96,7 +119,7 @@ def _read(workspace: Workspace, kind: str, file: Path) -> None:
 
 
 def plain(node: Any) -> Any:
-    """ruamel's commented containers and scalars as Python's own."""
+    """ruamel's commented containers and scalars as Python's own, dates and times as the text that JSON has for them."""
     if isinstance(node, dict):
         return {str(key): plain(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
@@ -104,7 +127,7 @@ def plain(node: Any) -> Any:
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)
-    return node
+    return node.isoformat() if isinstance(node, date) else node
 
 
 def line_of(tree: CommentedMap | CommentedSeq, path: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from libs.common.events.governance import (
     ErasureOrdered,
     ErasureSubject,
 )
-from libs.common.events.ingest import DeadLetter, LedgerEntry, ParkedEvent
+from libs.common.events.ingest import CUT, DeadLetter, LedgerEntry, ParkedEvent
 from libs.common.events.observation import (
     OBSERVATION_SCHEMA,
     Expectation,
@@ -27,6 +27,7 @@ from libs.common.events.series import parse_series_key, series_key
 from libs.common.events.signal import SignalChanged, Verdict
 
 __all__ = [
+    "CUT",
     "OBSERVATION_SCHEMA",
     "ActionTaken",
     "AuditEntry",

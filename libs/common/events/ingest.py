@@ -4,6 +4,9 @@ from pydantic import Field
 
 from libs.common.events.event import Event, Moment
 
+CUT = "sx-payload-bytes"
+"""Header of a dead letter of which only the beginning is kept: how many bytes it had."""
+
 
 class DeadLetter(Event):
     """A record that could not be used, on `events.dead`, with its origin and the reason."""

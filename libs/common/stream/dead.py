@@ -6,10 +6,14 @@ from datetime import datetime
 
 from aiokafka import TopicPartition
 
-from libs.common import telemetry
+from libs.common import clock, telemetry
 from libs.common.errors import BadMessage, SextantError
-from libs.common.events import DeadLetter
+from libs.common.events import CUT, DeadLetter
 from libs.common.kafka import Record
+
+MOST_BYTES, MOST_KEY, MOST_HEADERS = 1_000_000, 100_000, 100_000
+"""Bytes of a record's value and key, and characters of its headers, that are kept: of one that is as large as a message
+may be the letter has to fit into a message too."""
 
 
 class TooManyDeadLetters(SextantError):
@@ -27,28 +31,39 @@ def dead_letter(
     now: datetime,
 ) -> DeadLetter:
     """The letter for one record of `tp`; its id is the record's place, so that it is the same when met again."""
+    value = record.value or b""
+    cut = {CUT: str(len(value))} if len(value) > MOST_BYTES else {}
     return DeadLetter.build(
         id=f"{tp.topic}/{tp.partition}/{record.offset}",
         source=source,
         stage=stage,
         error=type(error).__name__,
         code=error.code,
-        reason=error.reason,
-        field=error.field,
-        value=error.value,
-        rule=error.rule,
+        **error.told(),
         topic=tp.topic,
         partition=tp.partition,
         offset=record.offset,
-        key_b64=base64.b64encode(record.key).decode() if record.key is not None else None,
-        payload_b64=base64.b64encode(record.value or b"").decode(),
-        headers={name: value.decode("utf-8", "replace") for name, value in record.headers},
-        first_seen=datetime.fromtimestamp(record.timestamp / 1000, tz=now.tzinfo),
+        key_b64=base64.b64encode(record.key[:MOST_KEY]).decode() if record.key is not None else None,
+        payload_b64=base64.b64encode(value[:MOST_BYTES]).decode(),
+        headers=_headers(record) | cut,
+        first_seen=clock.moment(record.timestamp),
         last_seen=now,
         service=service,
         code_version=telemetry.CODE_VERSION,
         trace_id=telemetry.trace_of(record.headers),
     )
+
+
+def _headers(record: Record) -> dict[str, str]:
+    """As text, those that there is room for; one without a value is empty."""
+    kept, room = dict[str, str](), MOST_HEADERS
+    for name, value in record.headers:
+        text = (value or b"").decode("utf-8", "replace")
+        room -= len(name) + len(text)
+        if room < 0:
+            break
+        kept[name] = text
+    return kept
 
 
 class Limit:

@@ -44,7 +44,7 @@ from libs.common.topics import (
 )
 from libs.common.wire import record as avro_record
 from services.archive import store
-from services.archive.handlers.rows import event_rows, reference_rows
+from services.archive.handlers.rows import event_rows, reference_rows, text_of
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Keepers:
         if topic.startswith(REFERENCE.of("")):
             rows, minutes = reference_rows(source, data, frame, now)
             await store.upsert_references(connection, rows)
-            gone = [record.key.decode() for record in records if record.value is None and record.key]
+            gone = [text_of(record.key) or "" for record in records if record.value is None and record.key]
             await store.delete_references(connection, source.id, gone)
         else:
             rows, minutes, timeless = event_rows(source, tp.partition, data, frame, now)

@@ -1,21 +1,19 @@
 """Rows of the archive, made from records. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 
 from libs.common.catalog import Source
+from libs.common.clock import moment
+from libs.common.database import storable
 from libs.common.errors import BadMessage
 from libs.common.kafka import Record
 from libs.common.stream.stored import Bad
 from libs.common.wire import INDEX, SCHEMA_ID
-
-
-def moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
 def json_rows(frame: pl.DataFrame) -> list[bytes]:
@@ -51,7 +49,7 @@ def event_rows(
             )
             continue
         headers = dict(record.headers)
-        arrived = moment(int(headers.get("sx-ingested", record.timestamp)))
+        arrived = _arrived(record, headers)
         minutes[arrived.replace(second=0, microsecond=0)] += 1
         rows.append(
             (
@@ -60,9 +58,9 @@ def event_rows(
                 record.offset,
                 time,
                 None if event_id is None else str(event_id),
-                None if record.key is None else record.key.decode("utf-8", "replace"),
+                text_of(record.key),
                 schema_id,
-                _text(headers.get("sx-receipt")),
+                text_of(headers.get("sx-receipt")),
                 arrived,
                 now,
                 _trace(headers.get("traceparent")),
@@ -82,18 +80,25 @@ def reference_rows(
     columns = zip(frame[INDEX].to_list(), frame[SCHEMA_ID].to_list(), texts, strict=True)
     for index, schema_id, text in columns:
         record = records[index]
-        arrived = moment(int(dict(record.headers).get("sx-ingested", record.timestamp)))
+        arrived = _arrived(record, dict(record.headers))
         minutes[arrived.replace(second=0, microsecond=0)] += 1
-        key = (record.key or b"").decode("utf-8", "replace")
+        key = text_of(record.key) or ""
         rows[key] = (source.id, key, record.offset, schema_id, now, text)
     return list(rows.values()), minutes
 
 
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode()
+def text_of(value: bytes | None) -> str | None:
+    """A key or header as text that can be stored: who writes to a topic past ingest may have numbers for keys."""
+    return None if value is None else storable(value.decode("utf-8", "replace"))
+
+
+def _arrived(record: Record, headers: Mapping[str, bytes | None]) -> datetime:
+    """What ingest says of it; else when it was written."""
+    stamp = headers.get("sx-ingested") or b""
+    return moment(int(stamp) if stamp.isdigit() else record.timestamp)
 
 
 def _trace(traceparent: bytes | None) -> str | None:
     """The trace id of a W3C traceparent."""
-    parts = (traceparent or b"").decode("latin-1").split("-")
+    parts = (text_of(traceparent) or "").split("-")
     return parts[1] if len(parts) == 4 else None

@@ -84,7 +84,7 @@ async def _judge(verb: str, body: CatalogBody, request: Request, asker: Asker, k
         answer = await call(asker, "strategy", "POST", f"/v1/catalog/{verb}", body.model_dump())
         contracts = answer.pop("contracts")
         if verb == "plan":
-            named = {each.get("id"): each for each in body.definitions if each.get("kind") == "source"}
+            named = {str(each.get("id")): each for each in body.definitions if each.get("kind") == "source"}
             answer["evidence"] = [await _evidence(asker, each, named[each["source"]]) for each in contracts]
         return CatalogPlan.model_validate(answer).model_dump(mode="json")
 

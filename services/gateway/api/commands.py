@@ -73,7 +73,10 @@ async def call(asker: Asker, service: str, method: str, path: str, body: Any = N
     url = _address(asker, service, path)
     try:
         answer = await asker.desk.commands.request(method, url, json=body, headers=_person(asker))
-    except httpx.InvalidURL as error:
+    except (
+        httpx.InvalidURL,
+        ValueError,
+    ) as error:  # NaN, or half a character: read all the same, and no JSON
         raise Refused(400, "bad_request", str(error)) from error
     except httpx.HTTPError as error:
         raise Refused(503, "unavailable", f"{service} does not answer") from error

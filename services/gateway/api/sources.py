@@ -129,7 +129,7 @@ async def get_source(source: str, asker: SignedIn) -> SourceDetail:
             for rule in catalog.rules
             if rule.source == source
         ],
-        kpis=[kpi for kpi in asker.visible_kpis() if catalog.kpis and _source_of(asker, kpi) == source],
+        kpis=[kpi for kpi in asker.visible_kpis() if _source_of(asker, kpi) == source],
         flow=None if definition.reference else await _flow(asker, source),
     )
     return await asker.answer(detail, "read source", f"sources/{source}")

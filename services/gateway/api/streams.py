@@ -34,7 +34,6 @@ router = APIRouter(tags=["streams"])
 MAX_FRAME_BYTES = 65_536
 _HELLO_SECONDS = 10
 _UNAUTHENTICATED = 4401
-_PROTOCOL = 4400
 _FULL = 4429
 _bearer = HTTPBearer(auto_error=False)
 

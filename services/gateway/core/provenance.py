@@ -9,11 +9,12 @@ their ranges: of sessions, the events set aside are worked out from the record o
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 
+from libs.common.clock import EPOCH
 from libs.common.expressions import FieldTypes, Predicate
 from libs.common.wire import DTYPES, defaulted
 
@@ -21,7 +22,6 @@ Place = tuple[int, int]
 """Partition and offset."""
 
 _TEXTS = ("timestamp", "date")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ def late_in(found: Iterable[Found], late: Iterable[Mapping[str, Any]], gap: time
     Each record of `late` tells of the events of one batch in one cell, from one multiple of the gap to the next: the
     time of the first, and the offsets they lie between.
     """
-    cells = [((record["window_start"] - _EPOCH) // gap, (_span(record),)) for record in late]
+    cells = [((record["window_start"] - EPOCH) // gap, (_span(record),)) for record in late]
     return {
         one.place
         for one in found
         for cell, span in cells
-        if (one.time - _EPOCH) // gap == cell and in_ranges(one.place, span)
+        if (one.time - EPOCH) // gap == cell and in_ranges(one.place, span)
     }
 
 

@@ -19,11 +19,6 @@ class BadCredential(ValueError):
     """The token does not prove who asks; the message is for the log, not for the asker."""
 
 
-def new_key(kid: str) -> ECKey:
-    """A fresh signing key."""
-    return ECKey.generate_key("P-256", {"kid": kid, "use": "sig", "alg": "ES256"}, private=True)
-
-
 def issue(
     key: ECKey, principal: Principal, *, issuer: str, audience: str, now: datetime, token_id: str
 ) -> str:

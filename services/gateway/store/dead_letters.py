@@ -32,18 +32,19 @@ async def dead_letters(
     return rows
 
 
-async def groups(pool: asyncpg.Pool, source: str | None) -> list[Mapping[str, Any]]:
-    """By cause, the most frequent first."""
+async def groups(pool: asyncpg.Pool, source: str | None, limit: int) -> list[Mapping[str, Any]]:
+    """By cause, the most frequent first; each with how many there are in all (`all_groups`), and letters in them."""
     rows: list[Mapping[str, Any]] = await pool.fetch(
         """
         select source, cause, min(stage) as stage, min(error) as error, min(code) as code, min(field) as field,
                min(rule) as rule, count(*) as letters, count(dead_letter) as driven, min(first_seen) as first_seen,
                max(last_seen) as last_seen,
-               (array_agg(id order by last_seen desc, id))[:3] as examples
+               (array_agg(id order by last_seen desc, id))[:3] as examples,
+               count(*) over () as all_groups, (sum(count(*)) over ())::bigint as all_letters
           from read.dead_letters left join read.redriven on dead_letter = id
          where $1::text is null or source = $1
-         group by source, cause order by letters desc, source, cause limit 500
+         group by source, cause order by letters desc, source, cause limit $2
         """,
-        source,
-    )
+        source, limit,
+    )  # fmt: skip
     return rows

@@ -1,7 +1,7 @@
 """Avro bodies: object container files (Avro 1.12), and single records in the Confluent wire format.
 
 A schema here is flat: a record of primitives, of unions of these, of enums. So what is decoded takes no more than what
-came, and its values are held to the same rules as JSON's.
+came, and its values are held to the same rules as JSON's. A field that is null always is as one that lacks.
 """
 
 import io
@@ -32,10 +32,12 @@ class Reader:
         try:
             schema = msgspec.json.decode(text)
             fields = schema["fields"] if schema["type"] == "record" else None
-            plain = [
+            named = [
                 {"name": each["name"], "type": _plain(each["type"], place)}
                 for place, each in enumerate(fields or [])
             ]
+            # What is null always takes no bytes: any number of such fields would come out of next to nothing.
+            plain = [each for each in named if each["type"] != "null"]
             logical = {each["name"]: _logical(each["type"]) for each in fields or []}
             self.schema = fastavro.parse_schema({"type": "record", "name": "record", "fields": plain})
         except BadMessage:
@@ -45,7 +47,7 @@ class Reader:
         if not fields:
             raise _unsupported("not an Avro schema of a record with fields")
         self.array = fastavro.parse_schema({"type": "array", "items": self.schema})
-        self.takes_bytes = any(each["type"] != "null" for each in plain)
+        self.takes_bytes = bool(plain)
         """A record has at least one byte."""
         self.times = [(name, kind) for name, kind in logical.items() if kind is not None]
 

@@ -23,6 +23,8 @@ class Stream(Protocol):
 
 _PIECE = 256 * 1024
 """Bytes that are decoded at once: so much is held beyond the limit at most."""
+MOST_MEMBERS = 2_000
+"""Of a body, members or frames: each begins anew, and an empty one has 9 bytes."""
 ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 """8 MiB, what RFC 9659 lets a sender use: a frame that asks for more would have us hold it."""
 
@@ -32,7 +34,7 @@ class Decoder:
 
     def __init__(self, coding: str, limit: int) -> None:
         self.coding = "gzip" if coding == "x-gzip" else coding
-        self.limit, self.size, self.expected = limit, 0, 0
+        self.limit, self.size, self.expected, self.members = limit, 0, 0, 0
         if self.coding not in ACCEPTED:
             raise UnsupportedMedia(
                 f"the content encoding {coding[:100]} is not understood; send {', '.join(ACCEPTED)}",
@@ -83,6 +85,9 @@ class Decoder:
     def _fresh(self) -> Stream | None:
         if self.coding == "identity":
             return None
+        self.members += 1
+        if self.members > MOST_MEMBERS:
+            raise self._broken(f"it has more than {MOST_MEMBERS} members, or frames")
         return zstd.ZstdDecompressor(options=ZSTD_WINDOW) if self.coding == "zstd" else zlib.decompressobj(31)
 
     def _broken(self, why: str) -> Malformed:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
+from libs.common.catalog.zone import zone_of
 from libs.common.errors import BadMessage
 from services.ingest.core.records import BROKEN, code_of
 
@@ -24,11 +25,7 @@ _LONGEST_NUMBER = 40
 
 
 def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, OSError, ValueError) as error:
-        raise ValueError(f"there is no time zone {name}") from error
-    return name
+    return zone_of(name).key
 
 
 class Rename(BaseModel):

@@ -1,7 +1,8 @@
 """Text files in records: lines of NDJSON, rows of CSV. Pure."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 import msgspec
 
@@ -9,22 +10,26 @@ from libs.common.catalog import Source
 from services.ingest.core.records import MAX_RECORD
 from services.ingest.core.rows import texts
 
+PIECE = 64 * 1024
+"""Bytes that are read at once."""
 
-def lines(stream: Iterable[bytes], *, quoted: bool, final: bool) -> Iterator[tuple[bytes, int]]:
+
+def lines(stream: IO[bytes], *, quoted: bool, final: bool) -> Iterator[tuple[bytes, int]]:
     """Each record, and how many bytes it takes with its end. `quoted`: a line may end within quotes, and the record
     does not. A last line without an end is one only if the file is `final`: another writer may be in the middle of it.
+    Of a record that is too large, whatever its size, a beginning is given that is too large too.
     """
-    kept, quotes = bytearray(), 0
-    for line in stream:
-        kept += line
-        quotes += line.count(b'"') if quoted else 0
-        ended = line.endswith(b"\n")
-        if (quotes % 2 and len(kept) <= MAX_RECORD) or not ended:
+    kept, taken, quotes = bytearray(), 0, 0
+    while piece := stream.readline(PIECE):
+        taken += len(piece)
+        kept += piece[: max(0, MAX_RECORD + PIECE - len(kept))]
+        quotes += piece.count(b'"') if quoted else 0
+        if (quotes % 2 and taken <= MAX_RECORD) or not piece.endswith(b"\n"):
             continue
-        yield bytes(kept).rstrip(b"\r\n"), len(kept)
-        kept, quotes = bytearray(), 0
-    if kept and final:
-        yield bytes(kept).rstrip(b"\r\n"), len(kept)
+        yield bytes(kept).rstrip(b"\r\n"), taken
+        kept, taken, quotes = bytearray(), 0, 0
+    if taken and final:
+        yield bytes(kept).rstrip(b"\r\n"), taken
 
 
 def columns(line: bytes, delimiter: str) -> list[str]:

@@ -1,6 +1,6 @@
 """What a connector gives and what is kept of a pull between its rounds. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from libs.common.catalog.pulls import Overlapping
+from libs.common.clock import EPOCH
 from services.ingest.core.answers import Unreadable
 from services.ingest.core.overlap import Limits, Overlap, Round
 
@@ -17,9 +18,8 @@ KNOWN = 200_000
 """Records of the overlap that are remembered by a pull itself: those that the dedup window does not know."""
 STORED = 1_000
 """The latest of them are known after a restart too."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
 
 
 @dataclass
@@ -115,19 +115,31 @@ class Standing:
         return len(self.round.found) - before
 
 
+def portions(records: Sequence[bytes], count: int, size: int) -> Iterator[Sequence[bytes]]:
+    """The records in their order, so many and so many bytes at a time at most, but one at least."""
+    first, held = 0, 0
+    for place, record in enumerate(records):
+        if place > first and (place - first >= count or held + len(record) > size):
+            yield records[first:place]
+            first, held = place, 0
+        held += len(record)
+    if records:
+        yield records[first:]
+
+
 def digest(record: bytes, value: int | None) -> str:
     return blake2b(record + str(value).encode(), digest_size=8).hexdigest()
 
 
 def micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - EPOCH) // _MICROSECOND
 
 
 def text_of(value: int, *, times: bool) -> str:
     """A cursor as it is asked with and shown: RFC 3339 to the millisecond, rounded down, or the number."""
     if not times:
         return str(value)
-    moment = _EPOCH + timedelta(milliseconds=max(_FIRST, value // 1000))
+    moment = EPOCH + timedelta(milliseconds=max(_FIRST, value // 1000))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from libs.common.errors import BadMessage, Conflict
+from libs.common.events import CUT
 from services.ingest.core.fix import Step, mend
 from services.ingest.core.minimise import DROPPED, driven
 from services.ingest.core.records import Bad, Good, Validator
@@ -26,9 +27,9 @@ MOST_DRIVEN = 3
 MOST_LETTERS = 500_000
 """Of one order."""
 SLICE = 200
-"""Letters of one step."""
-CUT = "sx-payload-bytes"
-"""Header of a letter of which only the beginning is kept: how many bytes it had."""
+"""Letters of one step, …"""
+SLICE_BYTES = 16 * 1024 * 1024
+"""… and what those before the last may have: more would never be let in."""
 
 
 class Order(msgspec.Struct, frozen=True):

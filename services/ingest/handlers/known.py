@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 
 from libs.common.catalog import Catalog, Rule, Source
 from libs.common.errors import DefinitionError
@@ -83,11 +84,17 @@ class Followed:
         return True
 
     async def caught_up(self) -> None:
-        """Returns when every row that was acknowledged before is known (or this ends)."""
+        """Returns when every row that was acknowledged before is known (or this ends), however long brokers are away."""
         await self.loaded.wait()
-        if self.client is None or self.asker is None:
-            return
-        ends = await self.asker.end_offsets(list(self.client.assignment()))
+        ends = None
+        while ends is None:
+            if self.client is None or self.asker is None:
+                return
+            try:
+                ends = await self.asker.end_offsets(list(self.client.assignment()))
+            except KafkaTimeoutError as error:
+                fields = {"reference": self.id, "reason": str(error)}
+                log.warning("waiting", extra={"fields": fields})
         while not await self._reached(ends):
             # The marker of a transaction moves the position, and is no record that would be told of.
             with suppress(TimeoutError):

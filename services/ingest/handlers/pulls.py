@@ -7,7 +7,7 @@ dedup window answers that.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, suppress
 
 import asyncpg
@@ -19,7 +19,7 @@ from libs.common.errors import Problem
 from services.ingest import store
 from services.ingest.core import answers
 from services.ingest.core.answers import Unreadable
-from services.ingest.core.pages import Standing
+from services.ingest.core.pages import Standing, portions
 from services.ingest.handlers.connectors import CONNECTORS, Desk
 from services.ingest.handlers.connectors.auth import Credentials
 from services.ingest.handlers.submission import Submission
@@ -49,10 +49,7 @@ class Pulls:
             while not stopping.is_set():
                 self.changed.clear()
                 wanted = {source.id: source for source in self.catalog.sources if source.pull}
-                for id, (source, task) in list(self.tasks.items()):
-                    if wanted.get(id) != source:
-                        task.cancel()
-                        del self.tasks[id]
+                await self._end([id for id, (source, _) in self.tasks.items() if wanted.get(id) != source])
                 for id in wanted.keys() - self.tasks.keys():
                     self.tasks[id] = (
                         wanted[id],
@@ -63,15 +60,20 @@ class Pulls:
                 for wait in waits:
                     wait.cancel()
         finally:
-            for _, task in self.tasks.values():
-                task.cancel()
-            await asyncio.gather(*(task for _, task in self.tasks.values()), return_exceptions=True)
+            await self._end(list(self.tasks))
+
+    async def _end(self, ids: Iterable[str]) -> None:
+        """Of two pulls of a source the one is over before the other begins: both would keep a cursor."""
+        tasks = [self.tasks.pop(id)[1] for id in ids]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pull(self, source: Source) -> None:
         """Until cancelled: whatever goes wrong is told, and tried again."""
         assert source.pull is not None
         every, failures, known = source.pull.every.total_seconds(), 0, dict[str, None]()
-        auth = Credentials(getattr(source.pull, "auth", None))
+        auth = Credentials(getattr(source.pull, "auth", None), self.writers.settings.secrets)
         async with httpx.AsyncClient(timeout=30, trust_env=False, auth=auth) as http:
             desk = Desk(settings=self.writers.settings, pool=self.pool, http=http)
             while True:
@@ -110,12 +112,16 @@ class Pulls:
         await self._keep(source, kind, standing)
 
     async def _accept(self, source: Source, records: list[bytes]) -> list[str]:
-        """What became of each record."""
-        writer = self.writers.get(source.id)
-        contract = writer.contract
-        submission = Submission(contract, contract.validator.texts(records), unattended=True)
-        await writer.submit(submission)
-        return [result["status"] for result in submission.results]
+        """What became of each record. They are handed in as a request brings them, so much at a time: of what is more
+        than there is room for nothing would ever be let in."""
+        settings, statuses = self.writers.settings, list[str]()
+        for some in portions(records, settings.max_records, settings.max_body):
+            writer = self.writers.get(source.id)
+            contract = writer.contract
+            submission = Submission(contract, contract.validator.texts(some), unattended=True)
+            await writer.submit(submission)
+            statuses += [result["status"] for result in submission.results]
+        return statuses
 
     async def _keep(self, source: Source, kind: str, standing: Standing) -> None:
         await store.set_standing(self.pool, source.id, kind, standing.cursor, standing.state(), clock.now())

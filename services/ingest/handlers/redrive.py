@@ -141,7 +141,9 @@ class Redrives:
         await store.set_redrive(self.pool, order.id, state, note, clock.now())
 
     async def _check(self, writer: Writer, order: Order) -> float:
-        places = await store.unchecked(self.pool, order.id, CHECKED_AT_ONCE)
+        places = await store.next_letters(
+            self.pool, order.id, CHECKED_AT_ONCE, redrives.SLICE_BYTES, checked=False
+        )
         if not places:
             await self._enter(order, redrives.checked(order))
             return 0.0
@@ -153,7 +155,9 @@ class Redrives:
     async def _drive(self, writer: Writer, order: Order) -> float:
         driven = await store.driven(self.pool, order.id) if order.state == "canary" else 0
         room = redrives.room(order, driven)
-        places = await store.undriven(self.pool, order.id, max(1, room))
+        places = await store.next_letters(
+            self.pool, order.id, max(1, room), redrives.SLICE_BYTES, checked=True
+        )
         if not places or not room:
             await self._enter(order, "tried" if places else "done")
             return 0.0

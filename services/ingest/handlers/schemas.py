@@ -13,15 +13,28 @@ Found = Reader | BadMessage | None
 """What reads messages of a schema, or why nothing does; None if they are JSON, which is read as any other."""
 
 
+MOST_NEW = 100
+"""Schemas that the registry is asked for, one after the other, before one request is answered."""
+
+
 class Schemas:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.readers: dict[int, Found] = {}
 
     async def of(self, ids: Iterable[int]) -> Mapping[int, Found]:
-        """By id. A Problem while the registry does not answer."""
+        """By id. A Problem while the registry does not answer; BadMessage if it would have to be asked of too many."""
         unknown: dict[int, BadMessage] = {}
-        for id in set(ids) - self.readers.keys():
+        new = set(ids) - self.readers.keys()
+        if len(new) > MOST_NEW:
+            raise BadMessage(
+                f"{len(new)} schemas that were not met before are named at once",
+                field="schema id",
+                value=str(len(new)),
+                rule=f"at most {MOST_NEW}",
+                code="too_many_schemas",
+            )
+        for id in new:
             try:
                 kind, text = await self.registry.text(id)
             except (Problem, httpx.TransportError) as error:

@@ -9,7 +9,6 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from libs.common.catalog import Source
-from libs.common.catalog.check import check
 from libs.common.catalog.pulls import Pull
 from libs.common.errors import Invalid
 from services.ingest.core.infer import draft, typed
@@ -17,6 +16,7 @@ from services.ingest.core.pages import Standing
 from services.ingest.core.records import Bad, Validator
 from services.ingest.handlers.connectors import CONNECTORS, Desk
 from services.ingest.handlers.connectors.auth import Credentials
+from services.ingest.handlers.definitions import explained, sound
 from services.ingest.settings import Settings
 
 SECONDS = 20.0
@@ -58,14 +58,8 @@ def _source(definition: dict[str, Any]) -> Source:
             raise Invalid("the definition has no `pull`", code="no_pull")
         pull = _PULL.validate_python(definition.get("pull"))
     except ValidationError as error:
-        raise Invalid(_explained(error), code="invalid_definition") from error
+        raise Invalid(explained(error), code="invalid_definition") from error
     return Source.model_construct(id="drafted", title="", owner="", fields=(), pull=pull)
-
-
-def _explained(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'pull'}: {fault['msg']}" for fault in error.errors()[:5]
-    )
 
 
 async def _sample(settings: Settings, pool: asyncpg.Pool, source: Source, limit: int) -> list[bytes]:
@@ -74,7 +68,7 @@ async def _sample(settings: Settings, pool: asyncpg.Pool, source: Source, limit:
     assert pull is not None
     if "page_size" in type(pull).model_fields:
         source = source.model_copy(update={"pull": pull.model_copy(update={"page_size": limit})})
-    auth = Credentials(getattr(pull, "auth", None))
+    auth = Credentials(getattr(pull, "auth", None), settings.secrets)
     try:
         async with (
             asyncio.timeout(SECONDS),
@@ -102,13 +96,9 @@ def _typed(record: bytes) -> bytes:
 def _judge(definition: dict[str, Any], records: list[bytes]) -> dict[str, Any]:
     """What of the records fits a definition; `problem` if it is none."""
     try:
-        source = Source.model_validate(definition)
-    except ValidationError as error:
-        return {"accepted": 0, "rejected": [], "problem": _explained(error)}
-    faults = [each for each in check([source]) if each.path != "owner"]
-    if faults:
-        problem = "; ".join(f"{each.path}: {each.message}" for each in faults)
-        return {"accepted": 0, "rejected": [], "problem": problem}
+        source = sound(definition)
+    except Invalid as error:
+        return {"accepted": 0, "rejected": [], "problem": error.detail}
     bad = [found for found in Validator(source).texts(records) if isinstance(found, Bad)]
     rejected = [
         {

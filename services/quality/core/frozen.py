@@ -48,9 +48,8 @@ def follow(run: Run, values: pl.Series, at: datetime) -> Run:
     if len(lengths) == 1:
         return run
     longest, runs = _learned(run)
-    between = lengths[1:-1]
-    if len(between):
-        longest, runs = max(longest, int(str(between.max()))), runs + len(between)
+    between = lengths[1:-1].to_list()
+    longest, runs = max([longest, *between]), runs + len(between)
     return Run(str(firsts[-1]), lengths[-1], at, longest, runs)
 
 

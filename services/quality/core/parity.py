@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
-from libs.common.catalog import Catalog, Kpi
+from libs.common.catalog import Kpi
 
 TOLERANCE = 1e-9
 """Relative, of values: sums of the same numbers in another order."""
@@ -77,14 +77,6 @@ def step(kpi: Kpi) -> timedelta:
     window = kpi.window
     least = timedelta(days=1) if window.calendar else timedelta(0)
     return max(window.tumbling or window.every or least, timedelta(seconds=1))
-
-
-def sources_of(kpi: Kpi, catalog: Catalog) -> list[str]:
-    """The sources that a KPI rests on, also by those that it is over; in a stable order."""
-    if kpi.source is not None:
-        return [kpi.source]
-    inputs = [found for id in kpi.over.values() if (found := catalog.kpi(id)) is not None]
-    return list(dict.fromkeys(id for each in inputs for id in sources_of(each, catalog)))
 
 
 def differences(published: Mapping[Key, Figures], batch: Mapping[Key, Figures]) -> list[Difference]:

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from libs.common import clock, telemetry
 from libs.common.catalog import Catalog, Source
+from libs.common.database import storable
 from libs.common.events import DeadLetter, LedgerEntry
 from libs.common.kafka import Record, has_records, high_watermarks, read_between, span_of
 from libs.common.topics import DEAD, EVENTS, LEDGER, REFERENCE
@@ -211,4 +212,5 @@ def _seen(topic: str, partition: int, record: Record, *, hidden: bool) -> Seen:
 
 
 def _header(record: Record, name: str) -> str | None:
-    return next((value.decode() for key, value in record.headers if key == name), None)
+    found = next((value for key, value in record.headers if key == name), None)
+    return None if found is None else storable(found.decode("utf-8", "replace"))

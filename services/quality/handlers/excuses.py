@@ -15,7 +15,6 @@ from services.quality.core.parity import (
     Key,
     Reason,
     Span,
-    sources_of,
     spread,
     touched,
     within,
@@ -91,7 +90,7 @@ class Excuses:
             for row in await store.caught_up(self.pool, [kpi.id])
         }.get(version)
         erased: list[int] = []
-        for source in sources_of(kpi, self.catalog):
+        for source in self.catalog.sources_of(kpi):
             rows = await store.erased(self.pool, source, start, stop)
             erased = sorted([*erased, *(milliseconds(row["event_time"]) for row in rows)])
         reasons: dict[Key, Reason] = {}

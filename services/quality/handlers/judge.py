@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import asyncpg
 import polars as pl
@@ -84,9 +84,7 @@ class Judge:
         if frame.height:
             await self.sampler.look(connection, source, frame)
             arrived = max(record.timestamp for record in data)
-            await self._judge(
-                connection, source, frame.drop(INDEX), datetime.fromtimestamp(arrived / 1000, tz=UTC)
-            )
+            await self._judge(connection, source, frame.drop(INDEX), clock.moment(arrived))
         return [(data[index], error) for index, error in bad]
 
     async def _judge(

@@ -29,7 +29,7 @@ from libs.common.clock import milliseconds, moment
 from libs.common.errors import DefinitionError
 from libs.common.stream.stored import Connection
 from services.quality import store
-from services.quality.core.parity import Difference, Key, Reason, Span, dropped, reach, sources_of, step
+from services.quality.core.parity import Difference, Key, Reason, Span, dropped, reach, step
 from services.quality.core.plain import Compared, Tables, compared
 from services.quality.handlers.excuses import Excuses
 from services.quality.handlers.incidents import observe
@@ -235,7 +235,7 @@ class Parity:
             if found:
                 made_of = "the values of their inputs" if kpi.over else "their events"
                 await observe(
-                    connection, source=sources_of(kpi, self.catalog)[0], rule=kpi.id, kind="parity",
+                    connection, source=self.catalog.sources_of(kpi)[0], rule=kpi.id, kind="parity",
                     severity="critical", owner=kpi.owner,
                     summary=f"{kpi.title}: {total['differing']} of {total['windows']} windows differ from plain SQL"
                     f" over {made_of}; see GET /v1/parity",

@@ -23,7 +23,7 @@ from libs.common.migrate import migrate
 from services.ingest.core.answers import Unreadable
 from services.ingest.core.pages import Standing
 from services.ingest.handlers.connectors import CONNECTORS, Desk
-from services.ingest.settings import Settings
+from tests.ingests import settings
 from tests.mesh import Mesh, until
 
 _session = cast(Any, get_session)  # whose clients have their methods when they are made
@@ -45,11 +45,8 @@ def source(**pull: Any) -> Source:
 async def desk(database: str, tmp_path: Path) -> AsyncGenerator[Desk]:
     """With ingest's tables, and files below `tmp_path`."""
     migrate(database, "ingest")
-    settings = Settings(
-        kafka="", database=database, redis="", registry="", files=tmp_path, receipt_secret=SecretStr("0" * 16)
-    )
     async with asyncpg.create_pool(database, min_size=1, max_size=2) as pool:
-        yield Desk(settings=settings, pool=pool, http=cast(Any, None))
+        yield Desk(settings=settings(database, files=tmp_path), pool=pool, http=cast(Any, None))
 
 
 async def taken(desk: Desk, definition: Source, *, pages: int = 1_000) -> list[str]:
@@ -133,9 +130,9 @@ def s3() -> Generator[str]:
 
 
 async def test_objects_of_a_bucket_are_taken_once_and_one_that_is_longer_now_is_read_on(
-    desk: Desk, s3: str, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, s3: str
 ) -> None:
-    monkeypatch.setenv("SEXTANT_SECRET_BUCKET", "hidden")
+    desk.settings.secrets["BUCKET"] = SecretStr("hidden")
     access: dict[str, Any] = {"aws_access_key_id": "key", "aws_secret_access_key": "hidden"}
     async with cast(Any, get_session()).create_client(
         "s3", endpoint_url=s3, region_name="us-east-1", **access

@@ -1,5 +1,6 @@
 """Endpoints that page by links, that answer “not modified” and that want to know who asks, over real HTTP."""
 
+import asyncio
 import json
 import threading
 from base64 import b64decode
@@ -19,6 +20,7 @@ from services.ingest.core.pages import Page, Standing
 from services.ingest.handlers.connectors.auth import Credentials
 from services.ingest.handlers.connectors.desk import Desk
 from services.ingest.handlers.connectors.http import http
+from tests.ingests import settings
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -75,10 +77,10 @@ def source(**pull: Any) -> Source:
 async def round_of(definition: Source, standing: Standing) -> list[Any]:
     """The records of one round, all of them accepted."""
     records = []
-    auth = Credentials(getattr(definition.pull, "auth", None))
+    auth = Credentials(getattr(definition.pull, "auth", None), settings().secrets)
     async with httpx.AsyncClient(trust_env=False, auth=auth) as opened:
         pages: AsyncIterator[Page] = http(
-            Desk(settings=cast(Any, None), pool=cast(Any, None), http=opened), definition, standing
+            Desk(settings=settings(), pool=cast(Any, None), http=opened), definition, standing
         )
         async for page in pages:
             records += [json.loads(record) for record in page.records]
@@ -161,9 +163,9 @@ async def test_a_token_is_kept_and_fetched_anew_once_it_is_refused(monkeypatch: 
             "scope": "read",
         }  # fmt: skip
         definition = source(url=f"{found.url}/list", auth=auth)
-        credentials = Credentials(cast(Any, definition.pull).auth)
+        credentials = Credentials(cast(Any, definition.pull).auth, settings().secrets)
         async with httpx.AsyncClient(trust_env=False, auth=credentials) as client:
-            desk = Desk(settings=cast(Any, None), pool=cast(Any, None), http=client)
+            desk = Desk(settings=settings(), pool=cast(Any, None), http=client)
             for _ in range(3):
                 assert [page.records async for page in http(desk, definition, Standing())] == [[]]
             assert issued == 1
@@ -181,3 +183,25 @@ async def test_a_page_that_cannot_be_passed_is_said_and_not_skipped() -> None:
         )  # fmt: skip
         with pytest.raises(Unreadable, match="lies at one at: ask for larger pages"):
             await round_of(definition, Standing(cursor=None))
+
+
+async def test_links_that_lead_from_one_empty_page_to_another_are_not_followed_for_ever() -> None:
+    asked = 0
+
+    def answer(*_: object) -> Answer:
+        nonlocal asked
+        asked += 1
+        return 200, {"Link": f'</list?page={asked}>; rel="next"'}, b"[]"
+
+    with endpoint(answer) as found:
+        definition = source(
+            url=found.url,
+            cursor_parameter="from",
+            cursor_field="at",
+            cursor_of="record",
+            overlap={"cap": "1h"},
+        )
+        async with asyncio.timeout(60):
+            with pytest.raises(Unreadable, match="101 pages on end have no record"):
+                await round_of(definition, Standing())
+    assert asked == 101

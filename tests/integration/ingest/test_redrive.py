@@ -92,7 +92,17 @@ def sextant(mesh: Mesh, *words: str) -> Result:
 
 @pytest.fixture(scope="module", autouse=True)
 def sources(mesh: Mesh) -> None:
-    for id in ("tanked", "retanked", "mended", "canaried", "killed", "exhausted", "commanded", "quoted"):
+    for id in (
+        "tanked",
+        "retanked",
+        "mended",
+        "canaried",
+        "killed",
+        "exhausted",
+        "commanded",
+        "quoted",
+        "made_up",
+    ):
         define(mesh, id)
 
 
@@ -109,6 +119,16 @@ def test_letters_of_one_cause_are_one_group_wherever_in_the_text_the_fault_stand
     causes = {each["id"]: each["cause"] for each in listed}
     assert {causes[id] for id in ids[:3]} == {found["unknown_field note"]["cause"]}
     assert all(each["schema_ids"] and each["code_version"] for each in listed)
+
+
+def test_as_many_causes_as_anybody_makes_up_fill_no_answer_and_what_is_left_out_is_counted(
+    mesh: Mesh,
+) -> None:
+    push(mesh, "made_up", [event(f"m{number}", **{f"field{number // 2}": 1}) for number in range(211)])
+    found = mesh.as_("stew").get("/v1/dead-letters/groups", params={"source": "made_up"}).json()
+    assert [each["letters"] for each in found["items"]] == [2] * 100
+    assert (found["groups_left_out"], found["letters_left_out"]) == (6, 11)
+    assert "6 more causes, of 11 letters" in sextant(mesh, "dead-letters", "made_up").output
 
 
 async def test_letters_that_fit_after_a_change_are_driven_once_and_keep_their_origin(mesh: Mesh) -> None:

@@ -13,6 +13,7 @@ from libs.common.catalog import Source
 from services.ingest.core.answers import Unreadable
 from services.ingest.core.pages import Page, Standing
 from services.ingest.handlers.connectors import CONNECTORS, Desk
+from tests.ingests import settings
 from tests.mesh import Mesh, until
 
 FIELDS = [
@@ -40,7 +41,7 @@ def place(database: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 async def round_of(source: dict[str, Any], standing: Standing) -> list[Any]:
     definition = Source.model_validate(source)
     assert definition.pull is not None
-    desk = Desk(settings=cast(Any, None), pool=cast(Any, None), http=cast(Any, None))
+    desk = Desk(settings=settings(), pool=cast(Any, None), http=cast(Any, None))
     records = []
     pages: AsyncIterator[Page] = CONNECTORS[definition.pull.kind](desk, definition, standing)
     async for page in pages:
@@ -141,7 +142,7 @@ async def test_what_was_not_accepted_stays_in_the_outbox(
             "page_size": 2,
         }
         source = Source.model_validate(definition("box", **pull))
-        desk = Desk(settings=cast(Any, None), pool=cast(Any, None), http=cast(Any, None))
+        desk = Desk(settings=settings(), pool=cast(Any, None), http=cast(Any, None))
         pages = cast(Any, CONNECTORS["outbox"](desk, source, Standing()))
         await anext(pages)
         await anext(pages)  # the first page was accepted, of the second nobody knows

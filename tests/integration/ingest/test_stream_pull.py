@@ -15,6 +15,7 @@ from libs.common.catalog import Source
 from services.ingest.core.pages import Page, Standing
 from services.ingest.handlers.connectors import CONNECTORS, Desk
 from services.ingest.handlers.connectors.auth import Credentials
+from tests.ingests import settings
 from tests.mesh import Mesh, until
 
 
@@ -32,9 +33,9 @@ async def taken(definition: Source, standing: Standing, least: int) -> list[Any]
     """So many records at least, or what there was until the other side ended it; then the connection is cut."""
     assert definition.pull is not None
     found: list[Any] = []
-    auth = Credentials(getattr(definition.pull, "auth", None))
+    auth = Credentials(getattr(definition.pull, "auth", None), settings().secrets)
     async with httpx.AsyncClient(trust_env=False, auth=auth) as client:
-        desk = Desk(settings=cast(Any, None), pool=cast(Any, None), http=client)
+        desk = Desk(settings=settings(), pool=cast(Any, None), http=client)
         pages: AsyncIterator[Page] = CONNECTORS[definition.pull.kind](desk, definition, standing)
         async with asyncio.timeout(30):
             async for page in pages:
@@ -53,12 +54,12 @@ async def test_server_sent_events_are_resumed_by_their_last_id(monkeypatch: pyte
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         asked.append(head)
-        start = int(head.split("last-event-id: ")[1].split("\r\n")[0]) + 1 if "last-event-id" in head else 0
+        start = int(head.split("last-event-id: n°")[1].split("\r\n")[0]) + 1 if "last-event-id" in head else 0
         writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: hello\n\n"
         )
         for number in range(start, start + 3):
-            writer.write(f'event: ship\nid: {number}\ndata: {{"id":\ndata: "s{number}"}}\n\n'.encode())
+            writer.write(f'event: ship\nid: n°{number}\ndata: {{"id":\ndata: "s{number}"}}\n\n'.encode())
             writer.write(b"event: other\ndata: {}\n\n")
         await writer.drain()
         writer.close()
@@ -70,7 +71,7 @@ async def test_server_sent_events_are_resumed_by_their_last_id(monkeypatch: pyte
     async with server:
         assert await taken(definition, standing, 99) == ["s0", "s1", "s2"]
         assert await taken(definition, standing, 99) == ["s3", "s4", "s5"]
-    assert standing.cursor == "5"
+    assert standing.cursor == "n°5"
     assert "authorization: bearer s3cret" in asked[0]
 
 

@@ -7,7 +7,7 @@ from aiokafka.record._crecords import DefaultRecord
 
 from libs.common.catalog import DEFINITION, Source
 from libs.common.wire import INDEX, SCHEMA_ID
-from services.archive.handlers.rows import event_rows, json_rows
+from services.archive.handlers.rows import event_rows, json_rows, reference_rows
 
 AT = datetime(2013, 2, 8, 17, tzinfo=UTC)
 SOURCE = DEFINITION.validate_python(
@@ -57,3 +57,20 @@ def test_an_event_without_a_time_is_bad_and_the_others_are_kept() -> None:
 
 def test_times_are_written_in_utc_with_milliseconds() -> None:
     assert json_rows(frame([AT]).select("at")) == [b'{"at":"2013-02-08T17:00:00.000Z"}']
+
+
+def test_what_others_write_past_ingest_is_a_row_whatever_its_key_headers_and_time() -> None:
+    assert isinstance(SOURCE, Source)
+    headers: list[tuple[str, bytes | None]] = [
+        ("sx-ingested", b"soon"),
+        ("sx-receipt", b"\xff\0"),
+        ("traceparent", None),
+    ]
+    odd = DefaultRecord(41, 2**62, 0, (7).to_bytes(8, "big"), b"x", headers)
+    ((row,), _, bad) = event_rows(SOURCE, 2, [odd], frame([AT]), AT)
+    assert bad == []
+    assert row[5] == "\u2400" * 7 + "\x07"
+    assert row[7:9] == ("\ufffd\u2400", datetime.max.replace(microsecond=999_000, tzinfo=UTC))
+    assert row[10] is None
+    (kept,), _ = reference_rows(SOURCE, [odd], frame([AT]), AT)
+    assert kept[1] == row[5]

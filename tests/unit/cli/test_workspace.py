@@ -103,3 +103,12 @@ def test_a_removed_file_is_a_removal_only_when_asked_for(workspace: Path) -> Non
 
 def test_every_kind_has_a_json_schema_for_editors() -> None:
     assert set(schemas()) == {"source", "kpi", "rule", "objective", "playbook", "team", "policy"}
+
+
+@pytest.mark.parametrize("words", [["source", "try"], ["redrive", "tolls", "--fix"]])
+def test_a_command_says_what_is_wrong_with_a_file_and_where(tmp_path: Path, words: list[str]) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text("day: 2026-13-02\n")
+    result = CliRunner().invoke(app, [*words, str(file)])
+    assert result.exit_code == 1
+    assert "some.yaml:1: month must be in 1..12" in result.stderr

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from libs.common.catalog import DEFINITION, Catalog
 from libs.common.catalog.check import changes, check
@@ -165,3 +166,35 @@ def test_a_change_is_told_by_the_innermost_fields_that_differ() -> None:
         "title: Late → Tardy", "window.tumbling: 1h → 2h", "signals.high.threshold.above: 3.0 → 4.0"
     )  # fmt: skip
     assert change.details[-1].startswith("signals.low: nothing → id: low, ")
+
+
+@pytest.mark.parametrize(
+    ("matches", "why"),
+    [
+        ("(?!x)a", "look-around"), (r"(a)\1", "backreferences"), ("a)|(b", "unopened group"),
+        ("a{1000}{1000}", "size limit"),
+    ],
+)  # fmt: skip
+def test_a_pattern_that_the_engine_cannot_read_is_refused_before_it_is_in_force(
+    matches: str, why: str
+) -> None:
+    rule = {
+        "kind": "rule", "id": "tails", "title": "Tails", "owner": "ops", "source": "flights",
+        "check": {"pattern": {"field": "tail", "matches": matches}},
+    }  # fmt: skip
+    definitions = [DEFINITION.validate_python(each) for each in (TEAM, FLIGHTS, rule)]
+    (fault,) = check(definitions)
+    assert (fault.path, fault.rule) == ("check.pattern.matches", "regular expression")
+    assert why in fault.message
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"tumbling": "15m\n"}, {"tumbling": "99999999999d"}, {"tumbling": "9" * 5_000 + "d"},
+        {"calendar": "day", "zone": "Europe"}, {"calendar": "day", "zone": "a" * 5_000}, {"calendar": "day", "zone": ""},
+    ],
+)  # fmt: skip
+def test_a_window_that_is_none_is_refused_and_nothing_else_goes_wrong(window: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"no duration|longer than|no time zone"):
+        DEFINITION.validate_python(kpi(window=window))

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from libs.common.catalog import DEFINITION, Rule, Source
+from libs.common.errors import DefinitionError
 from libs.common.rules import compile_rules, verdicts
 
 SOURCE = DEFINITION.validate_python(
@@ -29,3 +30,16 @@ def test_a_rule_that_only_informs_makes_no_event_suspect(severity: str, suspect:
     assert judged["suspect"].to_list() == [suspect, False]
     assert judged["assessed"].to_list() == [True, True]
     assert judged["worst"].to_list() == [{"info": 1, "warning": 2, "critical": 3}[severity], 0]
+
+
+def test_a_pattern_that_cannot_be_read_is_said_so_before_events_come() -> None:
+    rule = DEFINITION.validate_python(
+        {
+            "kind": "rule", "id": "named", "title": "Named", "owner": "ops", "source": "probe",
+            "check": {"pattern": {"field": "name", "matches": "(?=x)x"}},
+        }
+    )  # fmt: skip
+    assert isinstance(SOURCE, Source)
+    assert isinstance(rule, Rule)
+    with pytest.raises(DefinitionError, match="look-around"):
+        compile_rules([rule], SOURCE)

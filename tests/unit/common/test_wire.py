@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.errors import BadMessage
-from libs.common.wire import INDEX, Codec, decode, defaulted, has_nul, split, without_nul
+from libs.common.wire import INDEX, Codec, decode, decode_json, defaulted, has_unfit, split, without_unfit
 
 SCHEMA: dict[str, Any] = {
     "type": "record",
@@ -70,13 +70,13 @@ def test_bytes_left_over_are_not_ignored() -> None:
 def test_a_text_with_a_nul_which_the_archive_cannot_hold_is_set_aside_and_named() -> None:
     values = [value("a"), value("b\0"), value("c", schema=2, gate="\0"), value("d", schema=2)]
     frame, bad = decode(values, CODECS)
-    assert has_nul(frame)
-    frame, bad = without_nul(frame, bad)
+    assert has_unfit(frame)
+    frame, bad = without_unfit(frame, bad)
     assert frame["id"].to_list() == ["a", "d"]
     assert [(index, error.field, error.rule) for index, error in bad] == [
         (1, "id", "no NUL"), (2, "gate", "no NUL"),
     ]  # fmt: skip
-    assert not has_nul(frame)
+    assert not has_unfit(frame)
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,43 @@ def test_events_from_before_a_field_have_its_default() -> None:
     assert filled.select("id", "gate", "seats").rows() == [("a", "none", 3), ("b", "B7", 3)]
     assert filled.schema["seats"] == pl.Int64
     assert defaulted(filled, types, defaults) is filled
+
+
+MOMENT = {"type": "long", "logicalType": "timestamp-millis"}
+DATED = Codec(
+    {
+        "type": "record",
+        "name": "dated",
+        "fields": [
+            {"name": "at", "type": ["null", MOMENT]},
+            {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+        ],
+    }
+)
+
+
+def dated(at: int | None, day: int) -> bytes:
+    """As numbers, which may be of no time that Python has."""
+    plain = [{"name": "at", "type": ["null", "long"]}, {"name": "day", "type": "int"}]
+    return Codec({"type": "record", "name": "dated", "fields": plain}).encode(9, {"at": at, "day": day})
+
+
+def test_a_time_outside_the_calendar_is_set_aside_and_named_and_its_last_moment_is_not() -> None:
+    first, last = -62_135_596_800_000, 253_402_300_799_999
+    ones = [(first, -719_162), (last, 2_932_896), (None, 0)]
+    others = [(first - 1, 0), (last + 1, 0), (2**62, 0), (0, -719_163), (0, 2_932_897)]
+    frame, bad = without_unfit(*decode([dated(*each) for each in (*ones, *others)], {9: DATED}))
+    assert [None if at is None else at.year for at in frame["at"]] == [1, 9999, None]
+    assert [day.year for day in frame["day"]] == [1, 9999, 1970]
+    assert [(index, error.field, error.rule) for index, error in bad] == [
+        *((place, "at", "years 1 to 9999") for place in (3, 4, 5)),
+        *((place, "day", "years 1 to 9999") for place in (6, 7)),
+    ]
+
+
+def test_json_that_is_nested_too_deep_is_set_aside_wherever_it_stands() -> None:
+    deep = b'{"id": "b", "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for values in ([deep, b'{"id": "a"}'], [b'{"id": "a"}', deep]):
+        frame, bad = decode_json(values, {"id": "string"})
+        assert frame["id"].to_list() == ["a"]
+        assert [(index, error.rule) for index, error in bad] == [(values.index(deep), "json")]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.ingest.core.answers import Unreadable, asked_pause, list_at, text_at
+from services.ingest.core.answers import Unreadable, asked_pause, list_at, text_at, value_at
 
 ANSWER = (
     b'{"data": {"items": [{"id": 1.50, "n": 12345678901234567890}, 3]}, "meta": {"next": 7, "end": null}}'
@@ -41,3 +41,19 @@ def test_a_pause_is_asked_for_in_seconds_or_by_a_date() -> None:
     assert asked_pause("Fri, 27 Nov 2026 11:00:00 GMT", now) == 0
     assert asked_pause("soon", now) is None
     assert asked_pause("", now) is None
+
+
+def test_a_pause_that_is_asked_for_in_no_digits_is_none() -> None:
+    assert asked_pause("\u00b2", datetime(2026, 11, 27, 12, tzinfo=UTC)) is None
+
+
+def test_a_cursor_that_is_no_text_is_said_with_its_place() -> None:
+    for value in (b'"\xff"', b"[" * 100_000 + b"]" * 100_000):
+        with pytest.raises(Unreadable, match="not JSON"):
+            text_at(b'{"id": ' + value + b"}", "id")
+
+
+def test_a_cursor_has_64_bits() -> None:
+    assert value_at(b'{"n": 9223372036854775807}', "n", times=False) == 2**63 - 1
+    for number in (b"9223372036854775808", b"-" + b"9" * 400):
+        assert value_at(b'{"n": ' + number + b"}", "n", times=False) is None

@@ -195,3 +195,15 @@ def test_records_that_take_no_bytes_are_refused() -> None:
     with pytest.raises(BadMessage) as refused:
         container(packed(nothing, [{"id": None}]), LIMIT, 1_000)
     assert refused.value.code == "unsupported_schema"
+
+
+def test_fields_that_are_null_always_make_no_records_larger() -> None:
+    nulls = {f"nothing{number}": "null" for number in range(2_000)}
+    schema = changed(**nulls)
+    record = {**GOOD, **dict.fromkeys(nulls)}
+    body = packed(schema, [record] * 100)
+    _, records = container(body, LIMIT, 1_000)
+    assert [set(each) for each in records] == [set(GOOD)] * 100
+    (found, *_) = results(packed(changed(note="null"), [GOOD]))
+    assert isinstance(found, Good)
+    assert found.values[-1] is None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.errors import Malformed, TooLarge, UnsupportedMedia
-from services.ingest.core.encodings import Decoder
+from services.ingest.core.encodings import MOST_MEMBERS, Decoder
 
 LIMIT = 1_000_000
 TEXT = b'{"id": "1"}\n' * 50_000
@@ -42,6 +42,15 @@ def test_what_was_encoded_comes_out_however_it_is_cut(coding: str, size: int) ->
 def test_several_members_are_one_body(coding: str) -> None:
     encode = gzip.compress if coding == "gzip" else zstd.compress
     assert decoded(coding, encode(b"a") + encode(b"") + encode(b"b"), 3) == b"ab"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_of_members_without_end_so_many_are_begun_and_no_more(coding: str) -> None:
+    one = (gzip.compress if coding == "gzip" else zstd.compress)(b"a")
+    assert decoded(coding, one * MOST_MEMBERS, 10_000) == b"a" * MOST_MEMBERS
+    with pytest.raises(Malformed, match="more than 2000 members") as refused:
+        decoded(coding, one * (MOST_MEMBERS + 1), 10_000)
+    assert refused.value.code == "malformed_encoding"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import json
 from io import BytesIO
 
 from libs.common.catalog import Source
-from services.ingest.core.lines import columns, csv_record, lines
+from services.ingest.core.lines import PIECE, columns, csv_record, lines
+from services.ingest.core.records import MAX_RECORD
 
 SOURCE = Source.model_validate(
     {
@@ -53,3 +54,26 @@ def test_values_are_read_by_the_fields_types_and_what_does_not_read_stays_to_be_
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
     assert columns(b"\xef\xbb\xbfid;at", ";") == ["id", "at"]
+
+
+class Endless(BytesIO):
+    """A line without an end, as a small archive may hold one."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.left = pieces
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        assert size is not None
+        assert 0 < size <= 1_000_000, "all of it at once"
+        self.left -= 1
+        return b"" if self.left < 0 else b"x" * size
+
+
+def test_of_a_line_that_is_too_large_a_beginning_is_held_that_is_too_large_too() -> None:
+    ((record, length),) = lines(Endless(2_000), quoted=False, final=True)
+    assert MAX_RECORD < len(record) < 2 * MAX_RECORD
+    assert length == 2_000 * PIECE
+    body = b"x" * 3_000_000 + b"\n" + b"y\n"
+    (first, second) = lines(BytesIO(body), quoted=True, final=False)
+    assert (first[1], second) == (3_000_001, (b"y", 2))

@@ -11,7 +11,6 @@ from services.quality.core.parity import (
     differences,
     dropped,
     reach,
-    sources_of,
     spread,
     step,
     stood,
@@ -74,7 +73,7 @@ def test_a_kpi_over_others_rests_on_the_sources_beneath_each_once() -> None:
     inner, other = kpi(id="inner", source="a"), kpi(id="other", source="b")
     middle = kpi(id="middle", source=None, over={"x": "inner", "y": "other"}, value="sum(x)")
     outer = kpi(id="outer", source=None, over={"m": "middle", "i": "inner"}, value="sum(m)")
-    assert sources_of(outer, Catalog.of([inner, other, middle, outer])) == ["a", "b"]
+    assert Catalog.of([inner, other, middle, outer]).sources_of(outer) == ("a", "b")
 
 
 # --- on Flink, where nothing tells what came too late ----------------------------------------------------

@@ -86,7 +86,11 @@ class DeadLetterGroup(Answer):
 
 class DeadLetterGroups(Answer):
     items: list[DeadLetterGroup]
-    """The 500 largest at most."""
+    """The 100 largest at most."""
+    groups_left_out: int
+    """How many more there are."""
+    letters_left_out: int
+    """Letters in those."""
     as_of: datetime
 
     model_config = example(
@@ -98,5 +102,7 @@ class DeadLetterGroups(Answer):
                 "examples": ["0b7f/1"],
             }
         ],
+        groups_left_out=0,
+        letters_left_out=0,
         as_of="2026-11-24T10:04:02Z",
     )  # fmt: skip

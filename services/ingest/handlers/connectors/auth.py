@@ -1,10 +1,10 @@
 """Secrets by name, and how an endpoint is told who asks."""
 
-import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from urllib.parse import quote
 
 import httpx
+from pydantic import SecretStr
 
 from libs.common import clock
 from libs.common.catalog.pulls import Authentication, BearerToken, ClientCredentials, HeaderKey
@@ -14,19 +14,23 @@ EARLY = 30.0
 """Seconds before its end at which a token is fetched anew."""
 
 
-def secret(name: str) -> str:
-    """Unreadable if the environment does not have it."""
-    variable = f"SEXTANT_SECRET_{name}"
-    if not (found := os.environ.get(variable)):
-        raise Unreadable(f"there is no secret {name}: ingest's environment lacks {variable}")
-    return found
+Secrets = Mapping[str, SecretStr]
+"""By name, as ingest's environment has them."""
+
+
+def secret(secrets: Secrets, name: str) -> str:
+    """Unreadable if it is not there."""
+    found = secrets.get(name)
+    if found is None or not found.get_secret_value():
+        raise Unreadable(f"there is no secret {name}: ingest's environment lacks SEXTANT_SECRET_{name}")
+    return found.get_secret_value()
 
 
 class Credentials(httpx.Auth):
     """Of one pull; keeps its token."""
 
-    def __init__(self, how: Authentication | None) -> None:
-        self.how = how
+    def __init__(self, how: Authentication | None, secrets: Secrets) -> None:
+        self.how, self.secrets = how, secrets
         self.token, self.until = "", 0.0
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -34,10 +38,10 @@ class Credentials(httpx.Auth):
             case None:
                 yield request
             case HeaderKey():
-                request.headers[self.how.header] = secret(self.how.secret)
+                request.headers[self.how.header] = secret(self.secrets, self.how.secret)
                 yield request
             case BearerToken():
-                request.headers["Authorization"] = f"Bearer {secret(self.how.secret)}"
+                request.headers["Authorization"] = f"Bearer {secret(self.secrets, self.how.secret)}"
                 yield request
             case ClientCredentials():
                 if clock.monotonic() >= self.until:
@@ -50,7 +54,9 @@ class Credentials(httpx.Auth):
 
     def _order(self, how: ClientCredentials) -> httpx.Request:
         form = {"grant_type": "client_credentials", **({"scope": how.scope} if how.scope else {})}
-        basic = httpx.BasicAuth(quote(how.client_id, safe=""), quote(secret(how.secret), safe=""))
+        basic = httpx.BasicAuth(
+            quote(how.client_id, safe=""), quote(secret(self.secrets, how.secret), safe="")
+        )
         return next(basic.auth_flow(httpx.Request("POST", how.token_url, data=form)))
 
     async def _keep(self, response: httpx.Response) -> None:

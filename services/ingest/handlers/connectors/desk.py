@@ -8,6 +8,7 @@ import asyncpg
 import httpx
 
 from libs.common import clock
+from services.ingest.handlers.connectors.auth import secret
 from services.ingest.settings import Settings
 
 
@@ -21,3 +22,7 @@ class Desk:
     trying: bool = False
     """Only looks: what is kept of a pull is neither read nor written."""
     now: Callable[[], datetime] = clock.now
+
+    def secret(self, name: str) -> str:
+        """Unreadable if it is not there."""
+        return secret(self.settings.secrets, name)

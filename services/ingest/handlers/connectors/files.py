@@ -9,7 +9,6 @@ import gzip
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from hashlib import blake2b
-from itertools import islice
 from pathlib import PurePosixPath
 from typing import IO, Any
 
@@ -27,6 +26,8 @@ from services.ingest.handlers.connectors.desk import Desk
 from services.ingest.handlers.connectors.places import Folder, Found, Place, place_of
 from services.ingest.store import Seen
 
+MOST_BYTES = 16 * 1024 * 1024
+"""Of the lines of a page, about."""
 HEAD = 4_096
 """Bytes by which a file that grew is told from one that was written anew."""
 _ENDINGS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
@@ -35,7 +36,7 @@ _ENDINGS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": 
 async def files(desk: Desk, source: Source, standing: Standing) -> AsyncGenerator[Page]:
     pull = source.pull
     assert isinstance(pull, FilesPull)
-    async with place_of(desk.settings, pull) as place:
+    async with place_of(desk, pull) as place:
         ledger = {} if desk.trying else await store.seen_files(desk.pool, source.id)
         for found in await place.present():
             seen = ledger.get(found.path)
@@ -94,11 +95,22 @@ def _text(
     file.seek(taken)
     found = lines(file, quoted=rows, final=final)
     while True:
-        page = list(islice(found, pull.page_size))
+        page, ended = _some(found, pull.page_size)
         taken += sum(length for _, length in page)
         texts = [line for line, _ in page if line.strip()]
         records = [csv_record(source, header, line, pull.delimiter) for line in texts] if rows else texts
-        yield records, taken, _digest(start[:taken]), len(page) < pull.page_size
+        yield records, taken, _digest(start[:taken]), ended
+
+
+def _some(found: Iterator[tuple[bytes, int]], most: int) -> tuple[list[tuple[bytes, int]], bool]:
+    """The next lines; whether nothing follows."""
+    page, size = list[tuple[bytes, int]](), 0
+    for each in found:
+        page.append(each)
+        size += len(each[0])
+        if len(page) >= most or size >= MOST_BYTES:
+            return page, False
+    return page, True
 
 
 def _digest(start: bytes) -> str:

@@ -18,7 +18,7 @@ from services.ingest.handlers.connectors.desk import Desk
 MOST_BYTES = 64 * 1024 * 1024
 """Of one answer."""
 MOST_EMPTY = 100
-"""Pages without a record that are followed at once; then it is the next round's turn."""
+"""Pages without a record that are followed at once; then it is the next round's turn, from where the pull stands."""
 
 
 def http(desk: Desk, source: Source, standing: Standing) -> AsyncGenerator[Page]:
@@ -53,7 +53,7 @@ async def _overlapping(
     assert pull.cursor_field is not None
     times = isinstance(pull.overlap.cap, timedelta)
     round = standing.begin(pull.overlap, times=times, now=desk.now())
-    since, link, step = round.since, None, 1_000 if times else 1
+    since, link, step, empty = round.since, None, 1_000 if times else 1, 0
     while True:
         asked = {pull.cursor_parameter: None if since is None else text_of(since, times=times)}
         if round.until is not None:
@@ -61,6 +61,9 @@ async def _overlapping(
         answer = await _ask(desk.http, pull, asked, link)
         assert answer is not None
         records = answers.list_at(answer.body, pull.records)
+        empty = 0 if records else empty + 1
+        if empty > MOST_EMPTY:
+            raise Unreadable(f"{empty} pages on end have no record, and the last one names another")
         values = [answers.value_at(each, pull.cursor_field, times=times) for each in records]
         known = [value for value in values if value is not None]
         after = following(max(known, default=None), since, step)

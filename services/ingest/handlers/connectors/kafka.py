@@ -13,7 +13,6 @@ from libs.common.catalog.pulls import KafkaPull
 from libs.common.kafka import MAX_MESSAGE
 from services.ingest.core.answers import Unreadable
 from services.ingest.core.pages import Page, Standing
-from services.ingest.handlers.connectors.auth import secret
 from services.ingest.handlers.connectors.desk import Desk
 
 log = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ async def kafka(desk: Desk, source: Source, standing: Standing) -> AsyncGenerato
     """Until the topic has other partitions than it had."""
     pull = source.pull
     assert isinstance(pull, KafkaPull)
-    async with _consumer(pull) as consumer:
+    async with _consumer(desk, pull) as consumer:
         partitions = consumer.partitions_for_topic(pull.topic)
         if not partitions:
             raise Unreadable(f"there is no topic {pull.topic} at {pull.servers}")
@@ -38,13 +37,13 @@ async def kafka(desk: Desk, source: Source, standing: Standing) -> AsyncGenerato
                 yield Page(records, _cursor(offsets))
 
 
-def _consumer(pull: KafkaPull) -> AIOKafkaConsumer:
+def _consumer(desk: Desk, pull: KafkaPull) -> AIOKafkaConsumer:
     options: dict[str, Any] = {}
     if pull.user is not None and pull.password is not None:
         options = {
             "sasl_mechanism": pull.mechanism,
             "sasl_plain_username": pull.user,
-            "sasl_plain_password": secret(pull.password),
+            "sasl_plain_password": desk.secret(pull.password),
         }
     return AIOKafkaConsumer(
         pull.topic,

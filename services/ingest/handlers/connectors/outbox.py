@@ -25,7 +25,7 @@ async def outbox(desk: Desk, source: Source, standing: Standing) -> AsyncGenerat
         f" ORDER BY {id} LIMIT {pull.page_size}"
     )
     taken = f'UPDATE {pull.table} SET "{pull.mark}" = now()' if pull.mark else f"DELETE FROM {pull.table}"
-    async with connected(pull) as connection:
+    async with connected(desk, pull) as connection:
         while rows := await connection.fetch(read):
             yield Page([_bytes(each["payload"]) for each in rows], str(rows[-1]["id"]))
             await connection.execute(f"{taken} WHERE {id} = ANY($1)", [each["id"] for each in rows])

@@ -16,8 +16,7 @@ from aiobotocore.session import get_session
 from libs.common import clock
 from libs.common.catalog.pulls import FilesPull
 from services.ingest.core.answers import Unreadable
-from services.ingest.handlers.connectors.auth import secret
-from services.ingest.settings import Settings
+from services.ingest.handlers.connectors.desk import Desk
 
 
 @dataclass(frozen=True, order=True)
@@ -89,20 +88,20 @@ Place = Folder | Bucket
 
 
 @asynccontextmanager
-async def place_of(settings: Settings, pull: FilesPull) -> AsyncGenerator[Place]:
+async def place_of(desk: Desk, pull: FilesPull) -> AsyncGenerator[Place]:
     """Unreadable if a folder is not below the one that ingest may read."""
     if pull.place.startswith("s3://"):
         parts = urlparse(pull.place)
         options: dict[str, Any] = {"endpoint_url": pull.endpoint, "region_name": pull.region}
         if pull.access_key is not None and pull.secret is not None:
             options["aws_access_key_id"] = pull.access_key
-            options["aws_secret_access_key"] = secret(pull.secret)
+            options["aws_secret_access_key"] = desk.secret(pull.secret)
         async with get_session().create_client("s3", **options) as client:
             yield Bucket(client, parts.netloc, parts.path.lstrip("/"), pull.pattern)
         return
-    if settings.files is None:
+    if desk.settings.files is None:
         raise Unreadable("ingest may read no files: set SEXTANT_FILES to the folder below which it may")
-    root = settings.files.resolve()
+    root = desk.settings.files.resolve()
     folder = (root / pull.place).resolve()
     if not folder.is_relative_to(root):
         raise Unreadable(f"{pull.place} is not below SEXTANT_FILES")

@@ -9,19 +9,21 @@ import asyncpg
 
 from libs.common.catalog import Source
 from libs.common.catalog.pulls import OutboxPull, SqlPull
+from libs.common.clock import EPOCH
 from services.ingest.core.answers import Unreadable
 from services.ingest.core.pages import Page, Standing, micros
 from services.ingest.core.rows import row
-from services.ingest.handlers.connectors.auth import secret
 from services.ingest.handlers.connectors.desk import Desk
 
 
 @asynccontextmanager
-async def connected(pull: SqlPull | OutboxPull, **session: str) -> AsyncGenerator[asyncpg.Connection]:
+async def connected(
+    desk: Desk, pull: SqlPull | OutboxPull, **session: str
+) -> AsyncGenerator[asyncpg.Connection]:
     """For one round."""
     connection = await asyncpg.connect(
         pull.address,
-        password=secret(pull.password) if pull.password else None,
+        password=desk.secret(pull.password) if pull.password else None,
         timeout=30,
         command_timeout=60,
         server_settings={"application_name": "sextant pull", "timezone": "UTC", **session},
@@ -37,7 +39,7 @@ async def sql(desk: Desk, source: Source, standing: Standing) -> AsyncGenerator[
     assert isinstance(pull, SqlPull)
     place = f"({pull.query}) AS pulled" if pull.query else pull.table
     cursor, tie = f'"{pull.cursor}"', f'"{pull.tie_breaker}"'
-    async with connected(pull, default_transaction_read_only="on") as connection:
+    async with connected(desk, pull, default_transaction_read_only="on") as connection:
         kind = await _kind(connection, f"SELECT {cursor} FROM {place}")
         round = standing.begin(pull.overlap, times=kind.times, now=desk.now())
         conditions, arguments = ["true"], list[Any]()
@@ -79,7 +81,7 @@ class _Kind:
         if not self.times:
             return value
         try:
-            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
+            moment = EPOCH + timedelta(microseconds=value)
         except OverflowError:
             moment = datetime.min.replace(tzinfo=UTC)
         match self.name:

@@ -1,7 +1,7 @@
 """Connections that stay open: server-sent events and WebSockets. A round lasts until the other side ends it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -16,7 +16,6 @@ from services.ingest.core import answers
 from services.ingest.core.answers import Unreadable
 from services.ingest.core.pages import Page, Standing
 from services.ingest.core.records import MAX_RECORD
-from services.ingest.handlers.connectors.auth import secret
 from services.ingest.handlers.connectors.desk import Desk
 
 PAGE = 1_000
@@ -28,10 +27,10 @@ async def sse(desk: Desk, source: Source, standing: Standing) -> AsyncGenerator[
     """The cursor is the last event's id, sent as Last-Event-ID."""
     pull = source.pull
     assert isinstance(pull, SsePull)
-    headers = {"Last-Event-ID": standing.cursor} if standing.cursor else {}
+    headers = {"Last-Event-ID": standing.cursor.encode()} if standing.cursor else {}
     timeout = httpx.Timeout(30, read=pull.silence.total_seconds())
 
-    async def events() -> AsyncIterator[tuple[bytes, str]]:
+    async def events() -> AsyncGenerator[tuple[bytes, str]]:
         async with aconnect_sse(desk.http, "GET", pull.url, headers=headers, timeout=timeout) as stream:
             stream.response.raise_for_status()
             async for event in stream.aiter_sse():
@@ -49,16 +48,16 @@ async def websocket(desk: Desk, source: Source, standing: Standing) -> AsyncGene
     assert isinstance(pull, WebSocketPull)
     headers: dict[str, str] = {}
     if isinstance(pull.auth, HeaderKey):
-        headers[pull.auth.header] = secret(pull.auth.secret)
+        headers[pull.auth.header] = desk.secret(pull.auth.secret)
     elif pull.auth is not None:
-        headers["Authorization"] = f"Bearer {secret(pull.auth.secret)}"
+        headers["Authorization"] = f"Bearer {desk.secret(pull.auth.secret)}"
     url, cursor = pull.url, standing.cursor
     if pull.cursor_parameter and cursor is not None:
         parts = urlsplit(url)
         query = urlencode([*parse_qsl(parts.query), (pull.cursor_parameter, cursor)])
         url = urlunsplit(parts._replace(query=query))
 
-    async def messages() -> AsyncIterator[bytes]:
+    async def messages() -> AsyncGenerator[bytes]:
         async with connect(url, additional_headers=headers, max_size=MAX_RECORD, proxy=None) as connection:
             for text in pull.say:
                 await connection.send(text.replace("{cursor}", cursor or ""))
@@ -79,15 +78,16 @@ def _cursor(message: bytes, field: str) -> str | None:
         return None
 
 
-async def _together(items: AsyncIterator[T]) -> AsyncGenerator[list[T]]:
+async def _together(items: AsyncGenerator[T]) -> AsyncGenerator[list[T]]:
     """What has come while the page before was being accepted."""
     queue: asyncio.Queue[T] = asyncio.Queue(PAGE)
 
     async def read() -> None:
-        async for item in items:
-            await queue.put(item)
+        async with aclosing(items):
+            async for item in items:
+                await queue.put(item)
 
-    reading = asyncio.create_task(read())
+    reading, take = asyncio.create_task(read()), None
     try:
         while not (reading.done() and queue.empty()):
             take = asyncio.create_task(queue.get())
@@ -100,5 +100,8 @@ async def _together(items: AsyncIterator[T]) -> AsyncGenerator[list[T]]:
                 some.append(queue.get_nowait())
             yield some
         await reading
-    finally:
-        reading.cancel()
+    finally:  # when this has ended the connection is closed
+        waited = {reading} if take is None else {reading, take}
+        for each in waited:
+            each.cancel()
+        await asyncio.wait(waited)
