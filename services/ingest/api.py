@@ -20,7 +20,6 @@ from libs.common.errors import (
     Malformed,
     NotFound,
     Problem,
-    TooLarge,
     UnsupportedMedia,
 )
 from libs.common.http import Direct
@@ -29,7 +28,7 @@ from services.ingest.core import receipts
 from services.ingest.core.admission import Hold
 from services.ingest.core.cloudevents import unwrap, unwrap_binary
 from services.ingest.core.fix import Fix
-from services.ingest.core.records import Bad, Good, Validator, documents
+from services.ingest.core.records import Bad, Good, Validator, documents, too_many
 from services.ingest.core.redrives import Command, Order
 from services.ingest.handlers import binaries, bodies
 from services.ingest.handlers.parking import Order as ParkingOrder
@@ -284,7 +283,7 @@ async def _received(writer: Writer, schemas: Schemas, request: Request, hold: Ho
     records = await _records(contract.validator, schemas, request, body, writer.settings)
     limit = writer.settings.max_records
     if len(records) > limit:
-        raise TooLarge(f"{len(records)} records in one request; at most {limit}", limit=limit, unit="records")
+        raise too_many(limit)
     hold.take(records=len(records))
     writer.charge(len(records))
     secret = writer.settings.receipt_secret.get_secret_value().encode() if contract.minimiser else None
@@ -317,18 +316,16 @@ async def _records(
             return [_event(validator, 0, body, dict(request.headers))]
         match kind:
             case "application/x-ndjson" | "application/jsonl":
-                try:
-                    return validator.lines(body)
-                except ValueError:  # whole, but not one to a line
-                    return validator.texts(line for line in body.split(b"\n") if line.strip())
+                return validator.lines(body, settings.max_records)
             case "application/json" if body[:1] == b"\0":  # no JSON begins so: the wire format around it
                 return await binaries.registered(validator, schemas, body, settings)
             case "application/json":
-                return validator.texts(documents(body))
+                return validator.texts(documents(body, settings.max_records))
             case "application/cloudevents+json":
                 return [_event(validator, 0, body)]
             case "application/cloudevents-batch+json":
-                return [_event(validator, index, raw) for index, raw in enumerate(documents(body))]
+                events = documents(body, settings.max_records)
+                return [_event(validator, index, raw) for index, raw in enumerate(events)]
             case "application/vnd.apache.avro" | "application/avro" | "avro/binary":
                 return await binaries.avro(validator, schemas, body, settings)
             case "application/protobuf" | "application/x-protobuf" | "application/vnd.google.protobuf":

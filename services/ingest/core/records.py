@@ -5,6 +5,7 @@ microsecond a record). NDJSON is decoded as a whole; only when that fails, line 
 """
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from itertools import count
@@ -16,7 +17,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from libs.common.catalog import Source
-from libs.common.errors import BadMessage
+from libs.common.errors import BadMessage, TooLarge
 from services.ingest.core.zones import in_utc
 
 _INT32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -99,14 +100,15 @@ class Validator:
             place: ZoneInfo(field.zone) for place, field in enumerate(source.fields) if field.zone is not None
         }
 
-    def lines(self, body: bytes) -> list[Good | Bad]:
-        """NDJSON; empty lines are no records."""
+    def lines(self, body: bytes, most: int = sys.maxsize) -> list[Good | Bad]:
+        """NDJSON; empty lines are no records. TooLarge if there are more than `most`: before any of them is looked at."""
+        raws = [line for line in body.split(b"\n") if line.strip()]
+        if len(raws) > most:
+            raise too_many(most)
         try:
             decoded = self.one.decode_lines(body)
         except BROKEN:
-            numbered = enumerate(line for line in body.split(b"\n") if line.strip())
-            return [self.single(index, line) for index, line in numbered]
-        raws = [line for line in body.split(b"\n") if line.strip()]
+            return self.texts(raws)
         if len(decoded) != len(raws):  # two on a line, or one on several
             return self.texts(raws)
         if len(body) > MAX_RECORD and any(len(raw) > MAX_RECORD for raw in raws):
@@ -293,11 +295,19 @@ def as_json(values: dict[str, Any]) -> bytes:
     )
 
 
-def documents(body: bytes) -> list[bytes]:
-    """The records of a JSON body, a list or one object, as they stand; BadMessage if it is not JSON."""
+def too_many(most: int) -> TooLarge:
+    return TooLarge(f"more than {most} records in one request", limit=most, unit="records")
+
+
+def documents(body: bytes, most: int = sys.maxsize) -> list[bytes]:
+    """The records of a JSON body, a list or one object, as they stand; BadMessage if it is not JSON, TooLarge if there
+    are more than `most`."""
     try:
         if body.lstrip()[:1] == b"[":
-            return [bytes(each) for each in msgspec.json.decode(body, type=list[msgspec.Raw])]
+            found = msgspec.json.decode(body, type=list[msgspec.Raw])
+            if len(found) > most:
+                raise too_many(most)
+            return [bytes(each) for each in found]
         return [bytes(msgspec.json.decode(body, type=msgspec.Raw))]
     except BROKEN as error:
         raise not_json("the body", error, body) from error

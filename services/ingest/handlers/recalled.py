@@ -1,6 +1,7 @@
 """What the topics say was taken in before: ids and receipts, by the headers of what was published."""
 
-from collections.abc import Hashable, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 
 from libs.common.batches import Record
 
@@ -27,11 +28,44 @@ def published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], Iter
         yield here, ids
 
 
-def lettered(records: Iterable[Record], source: str) -> Iterator[tuple[str, int]]:
-    """(receipt, arrival in ms) of the dead letters that ingest wrote of a source, one after another of a body once."""
-    last = ""
+def lettered(records: Iterable[Record]) -> Iterator[tuple[str, str, int]]:
+    """(source, receipt, arrival in ms) of the dead letters that ingest wrote, one after another of a body once."""
+    last = "", ""
     for record in records:
-        receipt = dict(record.headers).get("sx-receipt", b"").decode()
-        if receipt and receipt != last and record.key == source.encode():
-            yield receipt, record.timestamp
-            last = receipt
+        here = (record.key or b"").decode(), dict(record.headers).get("sx-receipt", b"").decode()
+        if here[1] and here != last:
+            yield *here, record.timestamp
+            last = here
+
+
+Read = Callable[[int], AsyncIterator[Iterable[Record]]]
+"""The dead letters of all sources that came since (ms), up to all that were committed, or are being, when it began."""
+Take = Callable[[str, int], None]
+"""Told a receipt and its arrival (ms)."""
+
+
+class Letters:
+    """The topic of dead letters is that of all sources: writers that start together have it read once for all of them.
+
+    Who asks while it is read waits for another reading: this one may have passed what its predecessor wrote last.
+    """
+
+    def __init__(self, read: Read) -> None:
+        self.read = read
+        self.asked: dict[str, tuple[int, Take]] = {}
+        """Source → since when (ms), and who is told."""
+        self.reading = asyncio.Lock()
+
+    async def recall(self, source: str, since: int, take: Take) -> None:
+        """Tells of the dead letters of a source since then (ms), all those that were committed before it was asked."""
+        self.asked[source] = since, take
+        async with self.reading:
+            if source not in self.asked:  # read by somebody who asked too
+                return
+            group = dict(self.asked)
+            async for records in self.read(min(since for since, _ in group.values())):
+                for id, receipt, at in lettered(records):
+                    if id in group and at >= group[id][0]:
+                        group[id][1](receipt, at)
+            for id in group:
+                del self.asked[id]

@@ -23,7 +23,7 @@ from libs.common import clock, telemetry
 from libs.common.batches import Record
 from libs.common.catalog import Source
 from libs.common.kafka import Headers, ensure_topics, partitions_of, producer, read_all
-from libs.common.topics import DEAD, EVENTS, PARKED, REFERENCE
+from libs.common.topics import EVENTS, PARKED, REFERENCE
 from services.ingest.core.admission import Admission
 from services.ingest.core.contract import Contract
 from services.ingest.core.minimise import Minimiser
@@ -35,7 +35,7 @@ from services.ingest.handlers.batch import Batch, letters_of, located
 from services.ingest.handlers.known import Known
 from services.ingest.handlers.layout import Layout
 from services.ingest.handlers.parking import Parking
-from services.ingest.handlers.recalled import lettered, published
+from services.ingest.handlers.recalled import Letters, published
 from services.ingest.handlers.refusals import absent, changing, no_webhook_secret, unconfirmed
 from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.vault import Vault, no_secret
@@ -178,7 +178,7 @@ class Writer:
             return await asyncio.to_thread(minimiser.all, records, found)
         return minimiser.all(records, found)
 
-    async def run(self, stopping: asyncio.Event) -> None:
+    async def run(self, letters: Letters, stopping: asyncio.Event) -> None:
         """Until stopping and nothing waits any more."""
         topic = REFERENCE if self.source.reference else EVENTS
         await ensure_topics(self.settings, [(self.topic, topic, self.layout.wanted)])
@@ -187,7 +187,7 @@ class Writer:
         try:
             for each in producers:
                 await each.start()
-            await self._remember()
+            await self._remember(letters)
             await self.layout.settle(producers, stopping)
             if not self.source.reference and await self._parks():
                 self.parking = await Parking.opened(self, self.known)
@@ -240,7 +240,7 @@ class Writer:
             submission.problem = unconfirmed("before the writer ended")
             submission.end()
 
-    async def _remember(self) -> None:
+    async def _remember(self, letters: Letters) -> None:
         """Read the dedup window back from what was committed. The former writer is fenced by now."""
         if self.source.event_id is None and self.source.webhook is None:
             return
@@ -249,11 +249,12 @@ class Writer:
                 self.window.remember(ids, receipt, at)
         if self.source.event_id is not None and self.source.on_malformed == "dead_letter":
             since = clock.milliseconds(clock.now()) - self.window.keep
-            async for records in read_all(self.settings, DEAD.name, since=since, undecided=True):
-                for receipt, at in lettered(records, self.source.id):
-                    self.window.remember([letters_of(receipt)], receipt, at)
+            await letters.recall(self.source.id, since, self._refused)
         self.window.forget(clock.milliseconds(clock.now()))
         log.info("dedup window read", extra={"fields": {"source": self.source.id, "ids": len(self.window)}})
+
+    def _refused(self, receipt: str, at: int) -> None:
+        self.window.remember([letters_of(receipt)], receipt, at)
 
     async def _parks(self) -> bool:
         """Now, or before: what was parked has to be published, even if the source has no `retry` any more."""

@@ -6,11 +6,12 @@ import asyncpg
 
 from libs.common.catalog import Catalog, Source
 from libs.common.errors import NotFound, Overloaded
-from libs.common.kafka import answering, ensure_topics
-from libs.common.topics import used_by
+from libs.common.kafka import answering, ensure_topics, read_all
+from libs.common.topics import DEAD, used_by
 from services.ingest.core.admission import Admission
 from services.ingest.handlers.known import Known
 from services.ingest.handlers.layout import Layout
+from services.ingest.handlers.recalled import Letters
 from services.ingest.handlers.refusals import absent, brokers_away
 from services.ingest.handlers.vault import Vault
 from services.ingest.handlers.writer import Writer
@@ -32,6 +33,7 @@ class Writers:
         )
         self.admission = Admission(settings.max_queued_bytes, settings.max_queued)
         self.known = Known(settings, catalog)
+        self.letters = Letters(lambda since: read_all(settings, DEAD.name, since=since, undecided=True))
         self.writers: dict[str, Writer] = {}
         self.changed = asyncio.Event()
 
@@ -91,7 +93,7 @@ class Writers:
             writer = self.writers[source.id] = Writer(
                 self.settings, self.admission, layout, self.known, self.vault, source, schema_id, version
             )
-            group.create_task(writer.run(stopping), name=f"writer {source.id}")
+            group.create_task(writer.run(self.letters, stopping), name=f"writer {source.id}")
         elif writer.contract.version != version:
             writer.redefine(source, schema_id, version)
         elif writer.parking is not None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.catalog import DEFINITION, Source
-from libs.common.errors import BadMessage
+from libs.common.errors import BadMessage, TooLarge
 from services.ingest.core.cloudevents import unwrap
 from services.ingest.core.records import MAX_RECORD, Bad, Good, Validator, documents
 
@@ -183,3 +183,14 @@ def test_a_record_that_is_too_large_is_refused_among_lines_as_it_is_alone() -> N
     assert isinstance(small, Good)
     assert isinstance(refusal, Bad)
     assert refusal.error.rule == f"at most {MAX_RECORD} bytes"
+
+
+def test_a_body_of_too_many_records_is_refused_before_one_of_them_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(VALIDATOR, "single", None)
+    with pytest.raises(TooLarge, match="more than 3"):
+        VALIDATOR.lines(b"1\n\n2\n3\n4", 3)
+    with pytest.raises(TooLarge, match="more than 3"):
+        documents(b"[1, 2, 3, 4]", 3)
+    assert len(documents(b"[1, 2, 3]", 3)) == 3
