@@ -5,6 +5,7 @@ price: a record batch (Kafka's message format 2) is nearly a block of Avro, for 
 varints, so polars reads a whole fetch as rows of a schema that surrounds the fields of the values.
 """
 
+import re
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ CONTROL = b"sx-control"
 HEARTBEAT = (CONTROL.decode(), b"heartbeat")
 """The header of a sign of life of ingest, which says nothing of the source."""
 
+_WHOLE = re.compile(rb"-?\d{1,15}")
 _NUMBER = struct.Struct(">i")
 _LENGTH, _COUNT, _HEAD = 8, 57, 61
 """Places in a batch: its length (of what follows), the number of its records, where they begin."""
@@ -206,6 +208,11 @@ class Layout:
             ]  # fmt: skip
             self.heads[keyed, headers] = container({"type": "record", "name": "record", "fields": fields})
         return self.heads[keyed, headers]
+
+
+def number(value: bytes | None) -> int | None:
+    """The whole number that a header says, such as a time in ms; None if it says none: others write to topics too."""
+    return int(value) if value and _WHOLE.fullmatch(value) else None
 
 
 def controls(records: Sequence[Record]) -> list[Record]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from libs.common.batches import number
 from libs.common.catalog import Source
 from libs.common.clock import moment
 from libs.common.database import storable
@@ -94,8 +95,8 @@ def text_of(value: bytes | None) -> str | None:
 
 def _arrived(record: Record, headers: Mapping[str, bytes | None]) -> datetime:
     """What ingest says of it; else when it was written."""
-    stamp = headers.get("sx-ingested") or b""
-    return moment(int(stamp) if stamp.isdigit() else record.timestamp)
+    stamp = number(headers.get("sx-ingested"))
+    return moment(record.timestamp if stamp is None else stamp)
 
 
 def _trace(traceparent: bytes | None) -> str | None:

@@ -11,7 +11,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from libs.common import clock, telemetry
-from libs.common.batches import are_heartbeats, controls
+from libs.common.batches import are_heartbeats, controls, number
 from libs.common.catalog import Source
 from libs.common.errors import BadMessage, TryLater
 from libs.common.expressions import TIME
@@ -351,8 +351,8 @@ class Combine:
 
 def watermark(source: Source, records: Sequence[Record], newest: object) -> int | None:
     """The latest (ms) of what was declared and of the newest time seen (None: none), less the source's delay."""
-    declared = controls(records)
-    times = [int(value) for record in declared for name, value in record.headers if name == "sx-watermark"]
+    said = (dict(record.headers).get("sx-watermark") for record in controls(records))
+    times = [at for value in said if (at := number(value)) is not None]
     if isinstance(newest, int):
         times.append(newest - milliseconds(source.watermark.delay))
     return max(times, default=None)

@@ -9,7 +9,7 @@ import polars as pl
 from aiokafka import TopicPartition
 
 from libs.common import clock
-from libs.common.batches import TIMESTAMP
+from libs.common.batches import TIMESTAMP, number
 from libs.common.events import DisposalChanged, ErasureOrdered, ErasureSubject
 from libs.common.expressions import OFFSET
 from libs.common.kafka import Record, consumer, read_all
@@ -140,8 +140,8 @@ class Erasures:
 
 def _accepted_by(record: Record, order: ErasureOrdered) -> bool:
     """Whether ingest accepted it before the erasure was ordered."""
-    at = next((value for name, value in record.headers if name == "sx-ingested"), None)
-    return at is not None and int(at) <= clock.milliseconds(order.ordered_at)
+    at = number(dict(record.headers).get("sx-ingested"))
+    return at is not None and at <= clock.milliseconds(order.ordered_at)
 
 
 def _order_of(subject: ErasureSubject) -> ErasureOrdered:

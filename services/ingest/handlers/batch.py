@@ -13,7 +13,6 @@ from aiokafka import AIOKafkaProducer
 
 from libs.common import telemetry
 from libs.common.clock import milliseconds
-from libs.common.errors import BadMessage
 from libs.common.events import DeadLetter, LedgerEntry
 from libs.common.kafka import Headers
 from libs.common.topics import DEAD, LEDGER
@@ -208,7 +207,7 @@ class Batch:
         return [[(key, values[place], headers) for key, place, headers in events] for events in self.events]
 
     def _bad(self, record: Bad, submission: Submission) -> dict[str, Any]:
-        said = shown(record.error)
+        said = record.error.told()
         result: dict[str, Any] = {
             "index": record.index,
             "status": "refused",
@@ -319,11 +318,3 @@ def duplicate(record: Good | Bad, receipt: str) -> dict[str, Any]:
     """`receipt`: under which it was published first, where that is known."""
     result = {"index": record.index, "status": "duplicate", "event_id": record.event_id}
     return {**result, "receipt": receipt or None}
-
-
-def shown(error: BadMessage) -> dict[str, str | None]:
-    """What is said of an error, in bounds: it may quote what the record holds."""
-    said = {"reason": error.reason, "field": error.field, "value": error.value, "rule": error.rule}
-    return {
-        name: text if text is None or len(text) <= 500 else text[:499] + "…" for name, text in said.items()
-    }

@@ -26,7 +26,7 @@ from libs.common.topics import DEAD, LEDGER, PARKED
 from services.ingest.core.minimise import PSEUDONYMS, driven
 from services.ingest.core.parked import WAITED, Lot, Missing, Parked, Settled, awaited
 from services.ingest.core.records import MAX_RECORD, Bad, Good, as_json
-from services.ingest.handlers.batch import Batch, duplicate, shown
+from services.ingest.handlers.batch import Batch, duplicate
 from services.ingest.handlers.known import Check, Known
 from services.ingest.handlers.submission import Submission
 
@@ -206,7 +206,7 @@ class Parking:
         event = Parked(id, key, batch.ms, submission.receipt, parked.encode(), tuple(headers))
         self.lot.park(event, missing, batch.ms)
         batch.others[self.topic].append((id.encode(), event.body, headers))
-        why = "an event of its key that came before" if missing is None else shown(missing)["reason"]
+        why = "an event of its key that came before" if missing is None else missing.told()["reason"]
         result = {"index": record.index, "status": "parked", "event_id": id, "waits_for": why}
         submission.note(result)
         return None
@@ -341,7 +341,7 @@ class Parking:
             stage="refer" if why.code in WAITED else "validate",
             error=type(why).__name__,
             code=why.code,
-            **shown(why),
+            **why.told(),
             key_b64=parked.key_b64,
             payload_b64=parked.payload_b64,
             headers=parked.headers,
@@ -381,7 +381,7 @@ def tiers_of(source: Source) -> list[int]:
 
 
 def _cause(missing: Missing) -> dict[str, str | None]:
-    said = shown(missing)
+    said = missing.told()
     return {name: said[name] for name in ("field", "value", "rule")}
 
 

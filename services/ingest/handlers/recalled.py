@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 
-from libs.common.batches import Record
+from libs.common.batches import Record, number
 
 
 def published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], Iterable[Hashable]]]:
@@ -14,25 +14,31 @@ def published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], Iter
         headers = dict(record.headers)
         if "sx-receipt" not in headers:
             continue
-        receipt = headers["sx-receipt"].decode()
-        at = int(headers.get("sx-ingested", record.timestamp))
+        receipt = _text(headers["sx-receipt"])
+        at = number(headers.get("sx-ingested"))
+        at = record.timestamp if at is None else at
         if here != (receipt, at):
             if here is not None:
                 yield here, ids
             here, ids = (receipt, at), {}
         if "ce_id" in headers:
-            ids[headers["ce_id"].decode()] = None
+            ids[_text(headers["ce_id"])] = None
         if "sx-delivery" in headers:
-            ids["delivery", headers["sx-delivery"].decode()] = None
+            ids["delivery", _text(headers["sx-delivery"])] = None
     if here is not None:
         yield here, ids
+
+
+def _text(value: bytes | None) -> str:
+    """Of a header, which may be anything: others write to a source's topic too."""
+    return (value or b"").decode("utf-8", "replace")
 
 
 def lettered(records: Iterable[Record]) -> Iterator[tuple[str, str, int]]:
     """(source, receipt, arrival in ms) of the dead letters that ingest wrote, one after another of a body once."""
     last = "", ""
     for record in records:
-        here = (record.key or b"").decode(), dict(record.headers).get("sx-receipt", b"").decode()
+        here = _text(record.key), _text(dict(record.headers).get("sx-receipt"))
         if here[1] and here != last:
             yield *here, record.timestamp
             last = here

@@ -68,3 +68,13 @@ async def test_a_declared_watermark_among_them_is_news() -> None:
     assert await combine(state).process(TP, records) != []
     assert state.heard > 0
     assert (state.idle, state.at) == (False, 5_000)
+
+
+async def test_a_declared_watermark_that_is_no_number_says_nothing() -> None:
+    state = Input(Progress(), Limit(), heard=-1_000.0, at=7)
+    odd = [
+        Told(place, b"", [("sx-control", b"watermark"), ("sx-watermark", at)])
+        for place, at in enumerate([b"soon", None, b"9" * 40])
+    ]
+    await combine(state).process(TP, odd)
+    assert state.at == 7

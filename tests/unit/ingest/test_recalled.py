@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from aiokafka.record._crecords import DefaultRecord
 
 from libs.common.batches import Record
-from services.ingest.handlers.recalled import Letters
+from services.ingest.handlers.recalled import Letters, published
 
 
 def letter(source: str, receipt: str, at: int) -> Record:
@@ -89,3 +89,16 @@ async def test_a_reading_that_fails_is_no_answer_to_the_others() -> None:
     )
     assert isinstance(first, OSError)
     assert second == [("r", 1)]
+
+
+def test_headers_that_others_made_up_are_read_as_far_as_they_go() -> None:
+    odd: list[tuple[str, bytes | None]] = [
+        ("sx-receipt", b"\xff"),
+        ("sx-ingested", b"9" * 5_000),
+        ("ce_id", b"\xfe"),
+        ("sx-delivery", None),
+    ]
+    record = DefaultRecord(7, 7, 0, b"a", b"{}", odd)
+    assert [(here, list(ids)) for here, ids in published([record])] == [
+        (("\ufffd", 7), ["\ufffd", ("delivery", "")])
+    ]
