@@ -233,7 +233,7 @@ def pushing(ingest: Ingest, count: int, seed: int, batch: int = 20) -> Generator
         Sender(f"s{number}", ingest.url, random.Random(f"{seed} {number}"), stopping, batch)
         for number in range(count)
     ]
-    threads = [threading.Thread(target=sender.run) for sender in senders]
+    threads = [threading.Thread(target=sender.run, daemon=True) for sender in senders]
     for thread in threads:
         thread.start()
     try:

@@ -226,7 +226,7 @@ class Writer:
                 if not (stopping.is_set() or self.layout.is_changing):
                     await self._publish(next(turn), [], ends)
                 continue
-            await self._publish(next(turn), self._group(take.result()), ends)
+            await self._publish(next(turn), [take.result()], ends)
         stop.cancel()
         redefined.cancel()
 
@@ -266,29 +266,28 @@ class Writer:
         for (receipt, at), ids in published(parked):
             self.window.remember([id for id in ids if not isinstance(id, str)], receipt, at)
 
-    def _group(self, first: Submission) -> list[Submission]:
-        group: list[Submission] = []
-        records, submission = 0, first
-        while True:
+    def _gather(self, group: list[Submission]) -> None:
+        """What else waits goes with it, up to a bound."""
+        waiting = sum(len(submission.records) for submission in group)
+        while waiting < GROUP and not self.queue.empty():
+            group.append(self.queue.get_nowait())
+            waiting += len(group[-1].records)
+        for submission in group:
             if submission.answered.done():  # whoever waited was told that it was not taken, or is gone
                 submission.end()
-            else:
-                group.append(submission)
-                records += len(submission.records)
-            if records >= GROUP or self.queue.empty():
-                return group
-            submission = self.queue.get_nowait()
+        group[:] = [submission for submission in group if not submission.answered.done()]
 
     async def _publish(
-        self, writer: AIOKafkaProducer, group: Sequence[Submission], ends: asyncio.TaskGroup
+        self, writer: AIOKafkaProducer, group: list[Submission], ends: asyncio.TaskGroup
     ) -> None:
         """One transaction: decided on, sent and noted; its end, and the answers, come beside the next one."""
         self.taken.append((clock.monotonic(), group))
+        await self._ended(leave=1)  # the one before that was this producer's
+        self._gather(group)
         if self.parking is None and self.source.retry is not None:
             self.parking = await Parking.opened(self, self.known)
         if self.parking is not None:
             await self.parking.look(group)
-        await self._ended(leave=1)  # the one before that was this producer's
         batch = Batch(self, clock.now())
         for submission in group:
             if submission.does is not None:
