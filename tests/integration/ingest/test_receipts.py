@@ -21,9 +21,9 @@ SOURCE: dict[str, Any] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def sources(mesh: Mesh) -> None:
-    short = SOURCE | {"id": "forgetful", "dedup": "1s"}
+    short = SOURCE | {"id": "short_memory", "dedup": "1s"}
     mesh.define(SOURCE, short, SOURCE | {"id": "lettered", "on_malformed": "dead_letter"})
-    for source in ("receipted", "forgetful", "lettered"):
+    for source in ("receipted", "short_memory", "lettered"):
         until(lambda source=source: post(mesh, source, b"[]").status_code == 200)
 
 
@@ -96,9 +96,9 @@ def test_a_batch_that_comes_again_in_any_form_is_answered_with_its_first_receipt
 
 def test_what_is_older_than_the_dedup_of_its_source_is_a_new_event(mesh: Mesh) -> None:
     body = json.dumps(events("f", 1)).encode()
-    assert until(lambda: post(mesh, "forgetful", body).json().get("published") == 1)
-    assert until(lambda: post(mesh, "forgetful", body).json()["published"] == 1)
-    state = mesh.service("ingest").get("/v1/sources/forgetful").json()
+    assert until(lambda: post(mesh, "short_memory", body).json().get("published") == 1)
+    assert until(lambda: post(mesh, "short_memory", body).json()["published"] == 1)
+    state = mesh.service("ingest").get("/v1/sources/short_memory").json()
     assert state["remembered_ids"] == 1
 
 
