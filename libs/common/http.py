@@ -52,9 +52,8 @@ def application(name: str, health: Health, *routers: APIRouter, **options: Any) 
     """A FastAPI application with `/health/live`, `/health/ready`, `/metrics` and problem+json errors."""
     app = Application(title=f"Sextant {name}", telemetry=OURS, **options)
     operations(app, health)
-    for (
-        router
-    ) in routers:  # as they are: a router that is included is gone through in a slower way for each request
+    # As they are: a router that is included is gone through in a slower way for each request.
+    for router in routers:
         app.router.routes[:0] = router.routes
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_validation)

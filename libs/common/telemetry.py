@@ -163,7 +163,7 @@ def setup(service: str, level: str = "INFO") -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     exports = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
     provider = TracerProvider(
-        sampler=None if exports else ALWAYS_OFF,  # traces have their ids all the same, and cost a third less
+        sampler=None if exports else ALWAYS_OFF,  # they have their ids all the same
         resource=Resource.create({"service.name": service}),
     )
     if exports:

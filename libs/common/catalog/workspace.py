@@ -81,12 +81,8 @@ def parsed(file: Path) -> Any:
         raise NotYaml(line, str(error.problem), "YAML") from error
     except UnicodeDecodeError as error:
         raise NotYaml(1, str(error), "UTF-8") from error
-    except (
-        YAMLError,
-        ValueError,
-        OSError,
-        RecursionError,
-    ) as error:  # a date that is none, a control character, …
+    # Such as a date that is none, or a control character.
+    except (YAMLError, ValueError, OSError, RecursionError) as error:
         raise NotYaml(1, str(error).partition("\n")[0], "YAML") from error
 
 

@@ -87,8 +87,8 @@ WINDOW: dict[str, pl.DataType | type[pl.DataType]] = {
     "count": pl.Int64, "assessed": pl.Int64, "suspect": pl.Int64, "worst": pl.UInt8,
     "schema_ids": pl.List(pl.Int64), "offsets": OFFSETS,
 }  # fmt: skip
-NOTHING = pl.DataFrame(schema=WINDOW)
 """The columns of an emitted window, whatever the KPI: start and stop in ms, offsets as partition, first, last."""
+NOTHING = pl.DataFrame(schema=WINDOW)
 
 
 def observations(compiled: CompiledKpi) -> dict[str, pl.DataType | type[pl.DataType]]:

@@ -337,14 +337,13 @@ class Combine:
         It is said again and again: when the source wakes, merge counts only what it hears from then on.
         """
         silent = source.watermark.idle.total_seconds()
-        if clock.monotonic() - state.heard < (max(silent, AGAIN_IDLE_SECONDS) if state.idle else silent):
+        due = max(silent, AGAIN_IDLE_SECONDS) if state.idle else silent
+        if clock.monotonic() - state.heard < due:
             return []
         assert self.client is not None
         end = (await self.client.end_offsets([tp]))[tp]
-        if (
-            await self.client.position(tp) < end
-        ):  # looked at again when what is left was read: it may be heartbeats
-            return []
+        if await self.client.position(tp) < end:
+            return []  # looked at again when what is left was read: it may be heartbeats
         state.heard, state.idle = clock.monotonic(), True
         return bus.marks(source.id, tp.partition, None, idle=True, since=end, upto=end)
 

@@ -106,7 +106,7 @@ class Rebuild:
                 kpis = [work.engine.kpis[name] for name in ends if ends[name] == end]
                 await self._combine(work, kpis, events.filter(pl.col(OFFSET) < end))
         if at is not None:  # else it was never heard of, and holds the watermark back
-            work.engine.hear([Mark(source.id, tp.partition, at, work.heard.is_idle(source.id, tp.partition))])
+            work.engine.hear([Mark(source.id, tp.partition, at, work.heard.is_idle(source, tp.partition))])
 
     async def _events(
         self, tp: TopicPartition, source: Source, present: int, stop: int

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import polars as pl
 from aiokafka import TopicPartition
 
+from libs.common.catalog import Source
 from libs.common.clock import milliseconds
 from libs.common.events import LateEvents, VersionReady
 from libs.common.kafka import Record, read_all, read_between
@@ -46,13 +47,13 @@ class Heard:
     next: dict[Place, tuple[int, int]] = field(default_factory=dict)
     """Behind the cut: the first offsets (since, upto) that were combined."""
 
-    def is_idle(self, source: str, partition: int) -> bool:
+    def is_idle(self, source: Source, partition: int) -> bool:
         """Whether merge counts it as idle. A source of which nothing is kept has been silent for long."""
-        told = [each for each in self.marks if each.source == source]
-        partitions = range(max([partition, *(each.partition for each in told)]) + 1)
+        partitions = range(max(source.partitions, partition + 1))
         heard = Watermark(len(partitions), {number: PartitionMark(idle=True) for number in partitions})
-        for each in told:
-            heard.advance(each.partition, None, each.idle)
+        for each in self.marks:
+            if each.source == source.id:
+                heard.advance(each.partition, None, each.idle)
         return heard.marks[partition].idle
 
     def take(self, records: Sequence[Record]) -> None:

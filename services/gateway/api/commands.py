@@ -73,10 +73,8 @@ async def call(asker: Asker, service: str, method: str, path: str, body: Any = N
     url = _address(asker, service, path)
     try:
         answer = await asker.desk.commands.request(method, url, json=body, headers=_person(asker))
-    except (
-        httpx.InvalidURL,
-        ValueError,
-    ) as error:  # NaN, or half a character: read all the same, and no JSON
+    # NaN, or half a character, is read all the same, and is no JSON.
+    except (httpx.InvalidURL, ValueError) as error:
         raise Refused(400, "bad_request", str(error)) from error
     except httpx.HTTPError as error:
         raise Refused(503, "unavailable", f"{service} does not answer") from error

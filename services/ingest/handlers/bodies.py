@@ -24,15 +24,8 @@ async def read(request: Request, settings: Settings, hold: Hold) -> bytes:
             hold.take(bytes=sent.expected)
             more = True
             while more:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise Malformed(
-                        "the connection was closed before the body was whole",
-                        code="cut_off",
-                        rule="whole body",
-                    )
-                more = message.get("more_body", False)
-                for raw in sent.feed(message.get("body", b"")):
+                part, more = await _next(request)
+                for raw in sent.feed(part):
                     for piece in [raw] if decoder is sent else decoder.feed(raw):
                         size += len(piece)
                         if size > hold.bytes:
@@ -45,3 +38,12 @@ async def read(request: Request, settings: Settings, hold: Hold) -> bytes:
     if sent.size:
         decoder.end()
     return b"".join(parts)
+
+
+async def _next(request: Request) -> tuple[bytes, bool]:
+    """A part of the body as it came, and whether more follow."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        why = "the connection was closed before the body was whole"
+        raise Malformed(why, code="cut_off", rule="whole body")
+    return message.get("body", b""), message.get("more_body", False)

@@ -3,10 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.catalog import Source
 from services.detector.core.steps import Mark
 from services.detector.core.watermarks import Watermark
 from services.detector.handlers.remembered import Heard
 
+SOURCE = Source.model_validate(
+    {
+        "id": "drops", "title": "Drops", "owner": "ops", "event_id": "id", "event_time": "at", "key": ["id"],
+        "partitions": 3, "fields": [{"name": "id", "type": "string"}, {"name": "at", "type": "timestamp"}],
+    }
+)  # fmt: skip
 Report = tuple[int, int | None, bool]
 
 
@@ -60,9 +67,7 @@ def test_who_rebuilds_takes_a_partition_for_idle_as_merge_did(told: list[tuple[i
     """After a source that slept: what was told before is not kept for ever."""
     slept = asleep(0), asleep(1), asleep(2)
     merged = after(*slept, *((number, None, idle) for number, idle in told), partitions=3)
-    heard = Heard([Mark("s", number, None, idle) for number, idle in told])
-    known = {number for number, _ in told}
-    if known == {0, 1, 2}:
-        assert {number: heard.is_idle("s", number) for number in known} == {
-            number: mark.idle for number, mark in merged.marks.items()
-        }
+    heard = Heard([Mark(SOURCE.id, number, None, idle) for number, idle in told])
+    assert [heard.is_idle(SOURCE, number) for number in range(3)] == [
+        merged.marks[number].idle for number in range(3)
+    ]
