@@ -215,12 +215,9 @@ class TransactionalLoop:
         """One transaction; offsets travel while the records do."""
         group = self.settings.prefix + self.name
         async with writer.transaction():
-            sending = send(writer, self.settings, outputs)
+            counts = await send(writer, self.settings, outputs)
             if offsets:
-                going_on = writer.send_offsets_to_transaction(dict(offsets), group)
-                counts, _ = await asyncio.gather(sending, going_on)
-            else:
-                counts = await sending
+                await writer.send_offsets_to_transaction(dict(offsets), group)
         for topic, count in counts.items():
             telemetry.PRODUCED.labels(self.name, topic).inc(count)
 
