@@ -180,10 +180,8 @@ class Layout:
             return None
         offsets = np.repeat([batch.head.base_offset for batch in records.batches], counts)
         times = np.repeat([batch.head.first_timestamp for batch in records.batches], counts)
-        frame = frame.with_columns(
-            (pl.Series(offsets) + frame.drop_in_place("__place")).alias(OFFSET),
-            (pl.Series(times) + frame.drop_in_place("__delta")).alias(TIMESTAMP),
-        )
+        places, deltas = frame.drop_in_place("__place"), frame.drop_in_place("__delta")
+        frame = frame.hstack([pl.Series(OFFSET, offsets) + places, pl.Series(TIMESTAMP, times) + deltas])
         if sum(counts) == len(records):
             return frame
         kept = [np.arange(count) for count in counts]

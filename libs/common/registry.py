@@ -13,6 +13,7 @@ from libs.common.errors import BadMessage, Problem, TryLater
 from libs.common.http import client
 from libs.common.settings import ServiceSettings
 from libs.common.wire import (
+    NUL_IN_JSON,
     Codec,
     decode,
     decode_json,
@@ -78,7 +79,8 @@ class Codecs:
         if source.format == "json":
             frame = _TEXTS.frame(records)
             events = None if frame is None else ndjson(frame[VALUE].to_list(), source.field_types)
-            if frame is None or events is None or has_unfit(events):
+            nul = any(NUL_IN_JSON in batch.raw for batch in records.batches)
+            if frame is None or events is None or has_unfit(events, nul=nul):
                 return None
             return placed(frame.drop(VALUE).hstack(events), 0)
         try:

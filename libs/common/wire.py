@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import fastavro
 import msgspec
+import numpy as np
 import polars as pl
 
 from libs.common.clock import EPOCH
@@ -199,15 +200,21 @@ def _alike(values: Sequence[bytes | None], codecs: Mapping[int, Codec]) -> pl.Da
 
 def placed(frame: pl.DataFrame, schema_id: int, indices: Sequence[int] | None = None) -> pl.DataFrame:
     """With the places of the rows and their schema."""
-    every = pl.int_range(frame.height, dtype=pl.UInt32).alias(INDEX)
-    places = every if indices is None else pl.Series(INDEX, indices, dtype=pl.UInt32)
-    return frame.with_columns(places, pl.lit(schema_id, dtype=pl.Int64).alias(SCHEMA_ID))
+    places = np.arange(frame.height, dtype=np.uint32) if indices is None else np.array(indices, np.uint32)
+    return frame.hstack(
+        [pl.Series(INDEX, places), pl.Series(SCHEMA_ID, np.full(frame.height, schema_id, np.int64))]
+    )
 
 
-def has_unfit(frame: pl.DataFrame) -> bool:
+NUL_IN_JSON = b"\\u0000"
+"""How a NUL is written in a text of JSON, if there is one."""
+
+
+def has_unfit(frame: pl.DataFrame, *, nul: bool = True) -> bool:
     """Whether it has values that can be read and not kept: texts with a NUL in them, which PostgreSQL cannot hold, and
-    times outside the years 1 to 9999, which Python cannot."""
-    return any(_unfit(frame[name]) is not None for name in frame.columns)
+    times outside the years 1 to 9999, which Python cannot. `nul`: whether there may be one."""
+    columns = (column for column in frame.iter_columns() if nul or column.dtype != pl.String)
+    return any(_unfit(column) is not None for column in columns)
 
 
 def without_unfit(
@@ -289,12 +296,14 @@ def ndjson(lines: Sequence[bytes | None], types: Mapping[str, str]) -> pl.DataFr
         if frame.height != len(lines):
             return None
         texts = [name for name in times if schema[name] is pl.String]
-        dates = [name for name, kind in types.items() if kind == "date"]
-        return frame.with_columns(
-            *(pl.col(name).cast(DTYPES["timestamp"]) for name in times if name not in texts),
+        for name in times:
+            if name not in texts:  # sooner than a query
+                frame.replace_column(frame.get_column_index(name), frame[name].cast(DTYPES["timestamp"]))
+        read = [
             *(pl.col(name).str.to_datetime(time_unit="ms", time_zone="UTC") for name in texts),
-            *(pl.col(name).str.to_date() for name in dates),
-        )
+            *(pl.col(name).str.to_date() for name, kind in types.items() if kind == "date"),
+        ]
+        return frame.with_columns(read) if read else frame
     except (
         pl.exceptions.PolarsError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError,
     ):  # fmt: skip

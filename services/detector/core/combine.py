@@ -4,6 +4,7 @@ A hot series costs one row per pane and batch, whatever its rate: the partial ag
 of a source meet per series in `merge`. KPIs of the same shape share one group-by and one frame.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from services.detector.core.definitions import CompiledKpi, states_of
 from services.detector.core.windows import Each, Session
 
 QUALITY = ("assessed", "suspect", "worst")
-_PLAIN = r"^[A-Za-z0-9_.~ -]*$"
+_PLAIN = re.compile(r"[A-Za-z0-9_.~ -]*")
 """What a series' name holds as it is; all else is percent-encoded."""
 
 
@@ -67,40 +68,40 @@ def partials(events: pl.DataFrame, kpis: Sequence[CompiledKpi]) -> pl.DataFrame:
         columns.append("last")
     else:
         assert not isinstance(windows, Each), "single events are not aggregated"
-        start = windows.pane_of(events[TIME]).alias("start")
-        grouped = events.with_columns(start).group_by(*names, "start").agg(*aggregates)
+        start = windows.pane_of(events[TIME]).alias("__start")
+        grouped = events.hstack([start]).group_by(*names, pl.col("__start").alias("start")).agg(*aggregates)
     return grouped.select(series_keys(grouped, names), *columns)
 
 
 def _schema_ids(events: pl.DataFrame) -> pl.Expr:
     """Nearly always one id in a batch: then it needs no grouping."""
-    ids = events[SCHEMA_ID].unique().sort()
-    if len(ids) <= 1:
-        return pl.lit(ids.to_list(), dtype=pl.List(pl.Int64)).first().alias("schema_ids")
+    ids = events[SCHEMA_ID]
+    if len(ids) and ids.min() == ids.max():
+        return pl.lit([ids[0]], dtype=pl.List(pl.Int64)).first().alias("schema_ids")
     return pl.col(SCHEMA_ID).unique().sort().alias("schema_ids")
 
 
-def series_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
-    """The canonical name of each row's series (`libs.common.events.series`), by columns."""
+def series_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Expr:
+    """The canonical name of each row's series (`libs.common.events.series`), by columns: `series_key` of this frame."""
     if not names:
-        return pl.repeat("", frame.height, dtype=pl.String, eager=True).alias("series_key")
+        return pl.lit(pl.repeat("", frame.height, dtype=pl.String, eager=True)).alias("series_key")
     parts = []
     for name in sorted(names):
         text = frame[name].cast(pl.String)
-        plain = text.str.contains(_PLAIN)
-        if not plain.all():
-            odd = text.filter(~plain).unique().drop_nulls().to_list()
+        if not _PLAIN.fullmatch("".join(filter(None, text.to_list()))):
+            odd = [each for each in text.unique().drop_nulls().to_list() if not _PLAIN.fullmatch(each)]
             text = text.replace({each: quote(each, safe=" ") for each in odd})
         parts.append((pl.lit(f"{name}=") + text).fill_null(pl.lit(name)))
-    return frame.select(pl.concat_str(parts, separator=",").alias("series_key"))["series_key"]
+    return pl.concat_str(parts, separator=",").alias("series_key")
 
 
 def split(rows: pl.DataFrame, targets: int) -> Mapping[int, pl.DataFrame]:
     """The rows by merge partition: a stable hash of the series, so that a series always meets in one place."""
     if targets == 1 or rows.is_empty():
         return {0: rows} if rows.height else {}
-    to = place(rows, targets).alias("__to")
-    parts = rows.with_columns(to).partition_by("__to", as_dict=True, include_key=False)
+    parts = rows.hstack([place(rows, targets).alias("__to")]).partition_by(
+        "__to", as_dict=True, include_key=False
+    )
     return {int(number[0]): part for number, part in parts.items()}
 
 

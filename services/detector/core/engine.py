@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from services.detector.core.definitions import CompiledKpi, newest, of
@@ -91,18 +92,21 @@ class Engine:
 
     def _add(self, rows: Iterable[Rows], watermarks: Mapping[str, int | None]) -> dict[str, pl.DataFrame]:
         late: dict[str, list[pl.DataFrame]] = {}
-        batches: dict[tuple[str, ...], list[pl.DataFrame]] = {}
+        batches: dict[tuple[str, ...], list[Rows]] = {}
         for each in rows:
-            frame = each.frame.with_columns(pl.lit(each.partition, dtype=pl.Int32).alias("partition"))
-            batches.setdefault(each.kpis, []).append(frame)
-        for kpis, frames in batches.items():
-            frame = pl.concat(frames)
+            batches.setdefault(each.kpis, []).append(each)
+        for kpis, batch in batches.items():
+            partitions = np.repeat([each.partition for each in batch], [each.frame.height for each in batch])
+            frame = pl.concat([each.frame for each in batch])
+            frame = frame.hstack([pl.Series("partition", partitions.astype(np.int32))])
             for watermark, names in self._by_watermark(kpis, watermarks).items():
                 for state, sharing in list(self.states.apart(names)):
                     try:
                         aside = state.add(frame, watermark)
                     except pl.exceptions.PolarsError as error:
                         self.park(sharing, error)
+                        continue
+                    if aside.is_empty():
                         continue
                     closed = None
                     if watermark is not None and not isinstance(state, Sessions):

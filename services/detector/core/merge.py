@@ -9,15 +9,17 @@ rests on: a snapshot and the steps since give the same state again.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 import polars as pl
 
+from services.detector.core.blocks import Blocks
 from services.detector.core.definitions import CompiledKpi, states_of
 from services.detector.core.published import KEYS, SCHEMA, Published
-from services.detector.core.rows import OFFSETS, Rows, States, merged
-from services.detector.core.windows import Aligned, Calendar, blocks_of
+from services.detector.core.rows import OFFSETS, Rows, merged
+from services.detector.core.windows import Aligned, Calendar
 
 HIERARCHY_FROM = 8
 """Panes in a window from which it is worth keeping blocks of panes."""
@@ -97,6 +99,12 @@ def observations(compiled: CompiledKpi) -> dict[str, pl.DataType | type[pl.DataT
     return {**WINDOW, "value": pl.Float64, **measures}
 
 
+@lru_cache(maxsize=1024)
+def _no_observations(values: tuple[str, ...]) -> pl.DataFrame:
+    """What most steps bring for a KPI: no rows, of these columns beside `WINDOW`."""
+    return pl.DataFrame(schema={**WINDOW, **dict.fromkeys(values, pl.Float64)})
+
+
 class Panes:
     """Tumbling, sliding and calendar windows: rows per pane, windows made of panes when they are due.
 
@@ -111,8 +119,8 @@ class Panes:
         self.content = Rows(self.states)
         self.blocks = Blocks(self.states, self.windows) if _is_long(self.windows) else None
         self.published = Published()
-        self.panes: set[int] = set()
-        """Starts of the panes that have rows."""
+        self.panes: dict[int, tuple[int, int]] = {}
+        """Start of each pane that has rows → the ends of the first and of the last window that it lies in."""
         self.emitted_to: int | None = None
         """Windows that end up to here were emitted as final."""
         self.revised: list[pl.DataFrame] = []
@@ -120,27 +128,44 @@ class Panes:
         self.changed: list[pl.DataFrame] = []
         """(series_key, start of the pane) of what changed since the last provisional values."""
         self.early_at = 0
+        self._next_stop: int | None = None
+        self._next_known = True
 
     def add(self, partials: pl.DataFrame, watermark: int | None) -> pl.DataFrame:
-        late = partials.clear()
+        late, bounds = partials.clear(), self._bounds(partials["start"])
         if watermark is not None:
-            stops = self.windows.last_stop(partials["start"])
-            closed = stops + self.lateness <= watermark
-            if closed.any():
+            upto = watermark - self.lateness
+            if any(last <= upto for _, last in bounds.values()):
+                closed = self.windows.last_stop(partials["start"]) <= upto
                 late, partials = partials.filter(closed), partials.filter(~closed)
-            first = self.windows.first_stop(partials["start"])
-            late = late.vstack(partials.filter(first + self.lateness <= watermark))
+                bounds = {start: each for start, each in bounds.items() if each[1] > upto}
+            if any(first <= upto for first, _ in bounds.values()):
+                late = late.vstack(partials.filter(self.windows.first_stop(partials["start"]) <= upto))
         if partials.is_empty():
             return late
         self.content.add(partials)
         if self.blocks is not None:
             self.blocks.add(partials)
-        self.panes.update(partials["start"].unique().to_list())
+        if not bounds.keys() <= self.panes.keys():
+            self.panes |= bounds
+            self._next_known = False
         if self.early is not None:
             self.changed.append(partials.select(KEYS))
-        if self.emitted_to is not None and watermark is not None:
+        was_emitted = any(first <= (self.emitted_to or 0) for first, _ in bounds.values())
+        if self.emitted_to is not None and watermark is not None and was_emitted:
             self._note_revised(partials, watermark)
         return late
+
+    def _bounds(self, starts: pl.Series) -> dict[int, tuple[int, int]]:
+        """Of these panes, as in `panes`."""
+        found = {start: self.panes.get(start) for start in starts.unique().to_list()}
+        new = pl.Series([start for start, each in found.items() if each is None], dtype=pl.Int64)
+        if len(new):
+            ends = zip(
+                self.windows.first_stop(new).to_list(), self.windows.last_stop(new).to_list(), strict=True
+            )
+            found |= zip(new.to_list(), ends, strict=True)
+        return {start: each for start, each in found.items() if each is not None}
 
     def _note_revised(self, partials: pl.DataFrame, watermark: int) -> None:
         places, starts = self.windows.windows_of(
@@ -158,11 +183,12 @@ class Panes:
             found.append(self._due(self._members(pairs["start"].unique().to_numpy()), "final", pairs))
             self.revised = []
         if watermark is not None and (self.emitted_to is None or watermark > self.emitted_to):
-            before, self.emitted_to = self.emitted_to, watermark
-            if self.panes:
+            before, due = self.emitted_to, self.next_stop
+            self.emitted_to = watermark
+            if due is not None and due <= watermark:
                 starts = self.windows.due(np.array(sorted(self.panes)), before, watermark)
-                if starts.size:
-                    found.append(self._due(self._members(starts), "final"))
+                found.append(self._due(self._members(starts), "final"))
+                self._next_known = False
             self._forget(watermark)
         early = self.early
         if self.changed and early is not None and now - self.early_at >= early * 1000:
@@ -181,7 +207,7 @@ class Panes:
 
     def of(self, kpi: CompiledKpi, due: pl.DataFrame) -> pl.DataFrame:
         if due.is_empty():
-            return pl.DataFrame(schema=observations(kpi))
+            return _no_observations(tuple(name for name in observations(kpi) if name not in WINDOW))
         return due.select(*WINDOW, *kpi.finals())
 
     def only(self, kpis: Sequence[CompiledKpi]) -> "Panes":
@@ -189,7 +215,8 @@ class Panes:
         found.content = self.content.only(found.states)
         found.blocks = self.blocks.only(found.states) if self.blocks is not None else None
         found.published.windows = self.published.windows
-        found.panes, found.emitted_to, found.early_at = set(self.panes), self.emitted_to, self.early_at
+        found.panes, found.emitted_to, found.early_at = dict(self.panes), self.emitted_to, self.early_at
+        found._next_known = False
         found.revised, found.changed = list(self.revised), list(self.changed)
         return found
 
@@ -237,11 +264,11 @@ class Panes:
     def _forget(self, watermark: int) -> None:
         """Drop the windows that take no more events, and the rows that no window needs."""
         closed = watermark - self.lateness
-        panes = pl.Series(sorted(self.panes), dtype=pl.Int64)
-        out = panes.filter(self.windows.last_stop(panes) <= closed)
-        if len(out):
-            self.panes.difference_update(out.to_list())
-            self.content.keep(~pl.col("start").is_in(out.implode()))
+        out = [start for start, (_, last) in self.panes.items() if last <= closed]
+        if out:
+            for start in out:
+                del self.panes[start]
+            self.content.keep(~pl.col("start").is_in(pl.Series(out, dtype=pl.Int64).implode()))
             if self.blocks is not None:
                 self.blocks.forget(closed)
         self.published.forget(closed)
@@ -260,25 +287,25 @@ class Panes:
     def restore(self, scalars: Mapping[str, int | None], frames: Mapping[str, pl.DataFrame]) -> None:
         self.emitted_to, self.early_at = scalars["emitted_to"], scalars["early_at"] or 0
         self.content.merged = frames["rows"].select(self.content.merged.columns)
-        self.panes = set(frames["rows"]["start"].unique().to_list())
+        self.panes, self._next_known = {}, False
+        self.panes = self._bounds(frames["rows"]["start"])
         self.published.windows = frames["published"]
         self.changed = [frames["changed"]] if frames["changed"].height else []
 
     @property
     def next_stop(self) -> int | None:
-        panes = pl.Series(sorted(self.panes), dtype=pl.Int64)
-        _, starts = self.windows.next_of(panes, self.emitted_to)
-        return least(self.windows.stop_of(starts))
+        if not self._next_known:
+            _, starts = self.windows.next_of(pl.Series(sorted(self.panes), dtype=pl.Int64), self.emitted_to)
+            self._next_stop, self._next_known = least(self.windows.stop_of(starts)), True
+        return self._next_stop
 
     @property
     def open_windows(self) -> int:
         """Panes of which not every window was emitted as final yet."""
-        panes = pl.Series(sorted(self.panes), dtype=pl.Int64)
-        return (
-            len(panes)
-            if self.emitted_to is None
-            else int((self.windows.last_stop(panes) > self.emitted_to).sum())
-        )
+        emitted_to = self.emitted_to
+        if emitted_to is None:
+            return len(self.panes)
+        return sum(last > emitted_to for _, last in self.panes.values())
 
     @property
     def rows(self) -> int:
@@ -297,89 +324,3 @@ def least(times: pl.Series) -> int | None:
 
 def _is_long(windows: Aligned | Calendar) -> bool:
     return isinstance(windows, Aligned) and windows.panes >= HIERARCHY_FROM
-
-
-class Blocks:
-    """Merged rows of 2, 4, 8 … panes, so that a window of n panes is made of at most 2·log2 n rows per series.
-
-    A block is made when the watermark has passed it and a window first needs it; late rows are added to the blocks
-    that they belong to. (Segment tree; compare Tangwongsan et al., General Incremental Sliding-Window Aggregation,
-    VLDB 2015.) It is derived from the panes, and is no part of a snapshot.
-    """
-
-    def __init__(self, states: States, windows: Aligned | Calendar) -> None:
-        assert isinstance(windows, Aligned)
-        self.windows = windows
-        levels = windows.panes.bit_length()
-        self.levels = [Rows(states) for _ in range(levels)]
-        """Level 0 is unused: the panes themselves."""
-        self.built = [0] * levels
-        """Number of the pane up to which the blocks of a level are made; 0: none yet."""
-
-    def only(self, states: States) -> "Blocks":
-        """The same with these states alone."""
-        found = Blocks(states, self.windows)
-        found.levels = [level.only(states) for level in self.levels]
-        found.built = list(self.built)
-        return found
-
-    def _number(self, start: int) -> int:
-        return (start - self.windows.offset) // self.windows.pane
-
-    def _block(self, level: int) -> pl.Expr:
-        """Start (ms) of the block that a pane lies in."""
-        size, offset = self.windows.pane << level, self.windows.offset
-        return ((pl.col("start") - offset).floordiv(size) * size + offset).alias("start")
-
-    def add(self, partials: pl.DataFrame) -> None:
-        """Rows of panes whose blocks are made already belong to them too."""
-        for level in range(1, len(self.levels)):
-            edge = self.built[level] * self.windows.pane + self.windows.offset
-            known = partials.filter(pl.col("start") < edge) if self.built[level] else partials.clear()
-            if known.is_empty():
-                return
-            self.levels[level].add(known.with_columns(self._block(level)))
-
-    def members(self, starts: np.ndarray, content: Rows, oldest: int, passed: int | None) -> pl.DataFrame:
-        """The rows that the windows which start then are made of, with `window`. `oldest`: pane that has rows."""
-        if passed is not None:
-            after = self._number(int(starts.max())) + self.windows.panes
-            self._build(content, self._number(oldest), min(self._number(passed), after))
-        tables: dict[int, tuple[list[int], list[int]]] = {}
-        for start in starts.tolist():
-            number = self._number(start)
-            for level, at in blocks_of(number, number + self.windows.panes, self.built):
-                places, windows = tables.setdefault(level, ([], []))
-                places.append(at * self.windows.pane + self.windows.offset)
-                windows.append(start)
-        found = []
-        for level, (places, windows) in tables.items():
-            table = pl.DataFrame({"start": places, "window": windows})
-            rows = content if level == 0 else self.levels[level]
-            needed = pl.col("start").is_in(table["start"].unique().implode())
-            found.append(rows.where(needed).join(table, on="start"))
-        return pl.concat(found)
-
-    def _build(self, content: Rows, first: int, upto: int) -> None:
-        """Make the blocks from pane `first` to `upto` that are not there yet, each from two of the level below."""
-        for level in range(1, len(self.levels)):
-            size = 1 << level
-            begin = max(self.built[level], first // size * size)
-            end = upto // size * size
-            if end <= begin:
-                return
-            low, high = (each * self.windows.pane + self.windows.offset for each in (begin, end))
-            below = content if level == 1 else self.levels[level - 1]
-            rows = below.where((pl.col("start") >= low) & (pl.col("start") < high))
-            self.levels[level].add(rows.with_columns(self._block(level)))
-            self.levels[level].merge()
-            self.built[level] = end
-
-    def forget(self, closed: int) -> None:
-        """Drop the blocks that no window which ends after `closed` begins with."""
-        for level in self.levels[1:]:
-            level.keep(pl.col("start") > closed - self.windows.size)
-
-    @property
-    def size(self) -> int:
-        return sum(level.size for level in self.levels)

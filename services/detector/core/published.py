@@ -48,4 +48,6 @@ class Published:
 
     def forget(self, upto: int) -> None:
         """Forget the windows with stop <= upto."""
-        self.windows = self.windows.filter(pl.col("stop") > upto)
+        oldest = self.windows["stop"].min()
+        if isinstance(oldest, int) and oldest <= upto:
+            self.windows = self.windows.filter(pl.col("stop") > upto)

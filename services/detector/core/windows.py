@@ -44,11 +44,15 @@ class Aligned:
 
     def pane_of(self, times: pl.Series) -> pl.Series:
         """Start of the pane of each time."""
-        return (times - self.offset) // self.pane * self.pane + self.offset
+        whole = times.to_numpy()  # sooner than polars, whose division is a query
+        return pl.Series((whole - self.offset) // self.pane * self.pane + self.offset, dtype=pl.Int64)
 
     def last_stop(self, panes: pl.Series) -> pl.Series:
         """Stop of the last window that each pane lies in."""
-        return (panes - self.offset) // self.every * self.every + self.offset + self.size
+        whole = panes.to_numpy()
+        return pl.Series(
+            (whole - self.offset) // self.every * self.every + self.offset + self.size, dtype=pl.Int64
+        )
 
     def first_stop(self, panes: pl.Series) -> pl.Series:
         """Stop of the first window that each pane lies in."""
@@ -275,26 +279,3 @@ def _ranges(first: Instants, last: Instants, step: int) -> tuple[pl.Series, pl.S
     ends = np.cumsum(counts)
     within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
     return pl.Series(places, dtype=pl.UInt32), pl.Series(first[places] + within * step, dtype=pl.Int64)
-
-
-# --- blocks ----------------------------------------------------------------------------------------------
-
-
-def blocks_of(first: int, after: int, built: list[int]) -> list[tuple[int, int]]:
-    """Cuts the panes [first, after) into few aligned blocks: (level, number of the first pane).
-
-    A block of level k is 2^k panes, aligned to 2^k; it may be used up to pane `built[k]` (built[0] is no limit).
-    At most 2·log2(after - first) blocks when all are built: the canonical decomposition of a segment tree.
-    """
-    found: list[tuple[int, int]] = []
-    at = first
-    while at < after:
-        level = 0
-        while level + 1 < len(built):
-            size = 2 << level
-            if at % size or at + size > after or at + size > built[level + 1]:
-                break
-            level += 1
-        found.append((level, at))
-        at += 1 << level
-    return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from libs.common.batches import TIMESTAMP
@@ -51,9 +52,8 @@ class Reading:
         if frame is None:
             frame, bad = await self._one_by_one(source, records)
         frame = self.erasures.left(source.id, partition, frame, records)
-        usable, timeless = timed(
-            source, frame.with_columns(pl.lit(partition, dtype=pl.Int32).alias(PARTITION))
-        )
+        partitions = pl.Series(PARTITION, np.full(frame.height, partition, np.int32))
+        usable, timeless = timed(source, frame.hstack([partitions]))
         return usable, [*bad, *timeless]
 
     async def _one_by_one(self, source: Source, records: Sequence[Record]) -> tuple[pl.DataFrame, Bad]:
@@ -107,12 +107,20 @@ class Reading:
 def timed(source: Source, frame: pl.DataFrame) -> tuple[pl.DataFrame, Bad]:
     """The events that have a time which their arrival allows, with it as `__time`; the others by their `__index`."""
     missing = [field for field in source.fields if field.name not in frame.columns]
-    frame = frame.with_columns(pl.lit(None, dtype=DTYPES[each.type]).alias(each.name) for each in missing)
+    if missing:
+        frame = frame.with_columns(pl.lit(None, dtype=DTYPES[each.type]).alias(each.name) for each in missing)
     assert source.event_time is not None
-    frame = frame.with_columns(
-        pl.col(source.event_time).cast(pl.Datetime("ms", "UTC")).dt.epoch("ms").alias(TIME)
-    )
-    good = (pl.col(TIME) <= pl.col(TIMESTAMP) + milliseconds(source.watermark.ahead)).fill_null(False)
+    times = frame[source.event_time].cast(pl.Datetime("ms", "UTC")).to_physical().alias(TIME)
+    frame, ahead = frame.hstack([times]), milliseconds(source.watermark.ahead)
+    newest, arrived = times.max(), frame[TIMESTAMP].min()
+    if (
+        isinstance(newest, int)
+        and isinstance(arrived, int)
+        and newest <= arrived + ahead
+        and not times.null_count()
+    ):
+        return frame, []  # sooner than one by one
+    good = (pl.col(TIME) <= pl.col(TIMESTAMP) + ahead).fill_null(False)
     usable = frame.filter(good)
     if usable.height == frame.height:
         return usable, []

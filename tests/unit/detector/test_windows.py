@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.detector.core.windows import Aligned, Calendar, blocks_of
+from services.detector.core.blocks import blocks_of
+from services.detector.core.windows import Aligned, Calendar
 
 TIMES = st.integers(1_262_304_000_000, 1_893_456_000_000)  # 2010 to 2030
 
