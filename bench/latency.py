@@ -61,6 +61,8 @@ async def run(bench: Bench, contender: Contender, expected: pl.DataFrame) -> Lat
             cores = (cpu_seconds(running.pids) - before) / SECONDS
             await publish(place, records[JOB.events :])
             results = await until_complete(running, contender, tail, expected.height)
+    if results.is_empty():
+        raise Broken(f"{contender.title} brought nothing")
     first = results.unique(["series", "start"], keep="first")
     closed = first.join(closers(JOB, contender.closing, contender.delay_ms), on=["series", "start"])
     closed = closed.filter(pl.col("closer").is_between(WARM + RATE * UNCOUNTED_SECONDS, JOB.events - 1))

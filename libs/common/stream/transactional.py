@@ -212,7 +212,8 @@ class TransactionalLoop:
     async def _write(
         self, writer: AIOKafkaProducer, outputs: Produced, offsets: Mapping[TopicPartition, int]
     ) -> None:
-        """One transaction; offsets travel while the records do."""
+        """One transaction. The offsets follow the records: the broker verifies a transaction for either, and of two
+        verifications at once it refuses one (KIP-890), which the client tries again after a tenth of a second."""
         group = self.settings.prefix + self.name
         async with writer.transaction():
             counts = await send(writer, self.settings, outputs)
