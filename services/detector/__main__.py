@@ -10,7 +10,7 @@ from libs.common.kafka import ensure_topics
 from libs.common.references import References
 from libs.common.registry import Codecs, Registry
 from libs.common.service import Health, run, serve
-from libs.common.stream import Processor, TransactionalLoop
+from libs.common.stream import Processor, TransactionalLoop, Urgency
 from libs.common.topics import EVENTS, OBSERVATIONS, PARTIALS, used_by
 from services.detector.api import backfill_routes, routes
 from services.detector.handlers.backfill import Backfills
@@ -54,9 +54,12 @@ async def main(settings: Settings) -> None:
     merge = Merge(settings, definitions, publisher, erasures, Rebuild(settings, reading, published))
     signals = Signals(settings, definitions, published, erasures)
 
+    urgency = Urgency()
+
     def looped(name: str, processor: Processor) -> TransactionalLoop:
         part, pause = health.part(name), settings.pause_seconds
-        return TransactionalLoop(settings, f"detector.{name}", processor, part, pause_seconds=pause)
+        loop = f"detector.{name}"
+        return TransactionalLoop(settings, loop, processor, part, pause_seconds=pause, urgency=urgency)
 
     combining = looped("combine", Combine(settings, definitions, reading, publisher))
     merging, judging = looped("merge", merge), looped("signals", signals)

@@ -21,7 +21,7 @@ from libs.common.kafka import ensure_topics
 from libs.common.references import References
 from libs.common.registry import Codecs
 from libs.common.service import Readiness
-from libs.common.stream import TransactionalLoop
+from libs.common.stream import TransactionalLoop, Urgency
 from libs.common.topics import EVENTS, INPUTS, PARTIALS, STATE, used_by
 from libs.common.wire import Codec
 from services.detector.handlers.combine import Combine, Progress
@@ -245,8 +245,11 @@ class Machine:
         reading = Reading(definitions, LaterCodecs(self.world), References(settings), erasures)
         combine = Combine(settings, definitions, reading, publisher)
         merge = Merge(settings, definitions, publisher, erasures, Rebuild(settings, reading, Observations()))
+        urgency = Urgency()
         combining, merging = (
-            TransactionalLoop(settings, name, processor, Readiness(), tick_seconds=1.0, pause_seconds=0.1)
+            TransactionalLoop(
+                settings, name, processor, Readiness(), tick_seconds=1.0, pause_seconds=0.1, urgency=urgency
+            )
             for name, processor in (
                 ("detector.combine", combine), ("detector.merge", merge),
             )

@@ -4,6 +4,7 @@ from libs.common.stream.backoff import Backoff
 from libs.common.stream.dead import Limit, TooManyDeadLetters, dead_letter
 from libs.common.stream.stored import StoredLoop
 from libs.common.stream.transactional import Output, Outputs, Processor, TransactionalLoop, send
+from libs.common.stream.urgency import Urgency
 
 __all__ = [
     "Backoff",
@@ -14,6 +15,7 @@ __all__ = [
     "StoredLoop",
     "TooManyDeadLetters",
     "TransactionalLoop",
+    "Urgency",
     "dead_letter",
     "send",
 ]

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from libs.common.service import Readiness
 from libs.common.settings import ServiceSettings
 from libs.common.stream.backoff import Backoff
 from libs.common.stream.membership import Membership, fetch
+from libs.common.stream.urgency import Urgency
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +84,11 @@ class Processor(Protocol):
         ...
 
 
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.005
 """How often what is held is looked at."""
+
+ENOUGH_RECORDS = 10_000
+"""So many are worth a transaction at once."""
 
 
 class TransactionalLoop:
@@ -99,11 +104,14 @@ class TransactionalLoop:
         max_records: int = 50_000,
         tick_seconds: float = 0.25,
         pause_seconds: float = 0.0,
+        urgency: Urgency | None = None,
     ) -> None:
         """`pause_seconds`: from one batch on, records are held for so long unless they are urgent: a transaction
-        costs the same for one record as for thousands."""
+        costs the same for one record as for thousands. As long again while something else is urgent in the process,
+        whose loops share an `urgency`."""
         self.settings, self.name, self.processor = settings, name, processor
         self.max_records, self.tick_seconds, self.pause_seconds = max_records, tick_seconds, pause_seconds
+        self.urgency = urgency or Urgency()
         self.membership = Membership(settings, name, self._own, readiness)
 
     def follow(self, topics: Iterable[str]) -> None:
@@ -130,11 +138,12 @@ class TransactionalLoop:
                 await self._write(writer, first, {tp: await client.position(tp)})
             backoff, until = Backoff(), 0.0
             while not release.is_set():
-                records = await self._hold(client, tp, release, until)
+                records, urgent = await self._hold(client, tp, release, until)
                 if release.is_set():
                     break
                 until = clock.monotonic() + self.pause_seconds
-                await self._step(writer, tp, records, release, backoff)
+                with self.urgency.step() if urgent else nullcontext():
+                    await self._step(writer, tp, records, release, backoff)
                 if not release.is_set():
                     lag = (client.highwater(tp) or 0) - await client.position(tp)
                     telemetry.LAG.labels(self.name, topic, str(tp.partition)).set(max(0, lag))
@@ -160,8 +169,11 @@ class TransactionalLoop:
 
     async def _hold(
         self, client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event, until: float
-    ) -> Sequence[Record]:
-        """The next batch: what comes until the (monotonic) time, or is urgent; none if nothing comes in a tick."""
+    ) -> tuple[Sequence[Record], bool]:
+        """The next batch: what comes until the (monotonic) time, or is urgent; none if nothing comes in a tick.
+
+        Whether it is urgent. One that is not waits a while for those that are.
+        """
         held: Any = ()
         while True:
             wait = max(0.0, until - clock.monotonic()) if held else self.tick_seconds
@@ -169,13 +181,20 @@ class TransactionalLoop:
             more = await fetch(client, tp, release, timeout_ms=int(wait * 1000), max_records=room)
             held = held + more if held and more else held or more
             left = until - clock.monotonic()
-            if release.is_set() or not held or left <= 0 or len(held) >= self.max_records:
-                return held
+            if self.urgency.steps:
+                left += self.pause_seconds
+            if (
+                release.is_set()
+                or not held
+                or left <= 0
+                or len(held) >= min(ENOUGH_RECORDS, self.max_records)
+            ):
+                return held, False
             try:
                 if await self.processor.urgent(tp, held):
-                    return held
+                    return held, True
             except TryLater:
-                return held  # and `process` will say so again
+                return held, False  # and `process` will say so again
             await asyncio.sleep(min(LOOK_SECONDS, left))
 
     async def _step(

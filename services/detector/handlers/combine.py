@@ -30,9 +30,6 @@ from services.detector.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ENOUGH_RECORDS = 10_000
-"""So many are worth a transaction at once."""
-
 CATCH_UP_RECORDS = 50_000
 """Of the past, beside each batch of the present."""
 
@@ -138,8 +135,8 @@ class Combine:
     async def urgent(self, tp: TopicPartition, records: Sequence[Record]) -> bool:
         """Whether the partition's watermark passes the end of a window: its value is waited for."""
         state, source = self.inputs[tp], self._source(tp)
-        if source is None or len(records) >= ENOUGH_RECORDS:
-            return source is not None
+        if source is None:
+            return False
         new = [record for record in records if record.offset >= state.looked_to]
         newest = await self.reading.newest(source, [each for each in new if each.value])
         at, state.looked_to = watermark(source, new, newest), records[-1].offset + 1
