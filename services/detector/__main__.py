@@ -57,9 +57,10 @@ async def main(settings: Settings) -> None:
     urgency = Urgency()
 
     def looped(name: str, processor: Processor) -> TransactionalLoop:
-        part, pause = health.part(name), settings.pause_seconds
-        loop = f"detector.{name}"
-        return TransactionalLoop(settings, loop, processor, part, pause_seconds=pause, urgency=urgency)
+        return TransactionalLoop(
+            settings, f"detector.{name}", processor, health.part(name), pause_seconds=settings.pause_seconds,
+            urgency=urgency,
+        )  # fmt: skip
 
     combining = looped("combine", Combine(settings, definitions, reading, publisher))
     merging, judging = looped("merge", merge), looped("signals", signals)
