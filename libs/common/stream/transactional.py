@@ -138,7 +138,7 @@ class TransactionalLoop:
                 await self._write(writer, first, {tp: await client.position(tp)})
             backoff, until = Backoff(), 0.0
             while not release.is_set():
-                records, urgent = await self._hold(client, tp, release, until)
+                records, urgent = await self.hold(client, tp, release, until)
                 if release.is_set():
                     break
                 until = clock.monotonic() + self.pause_seconds
@@ -167,7 +167,7 @@ class TransactionalLoop:
             releasing.cancel()
             await asyncio.gather(restoring, releasing, return_exceptions=True)
 
-    async def _hold(
+    async def hold(
         self, client: AIOKafkaConsumer, tp: TopicPartition, release: asyncio.Event, until: float
     ) -> tuple[Sequence[Record], bool]:
         """The next batch: what comes until the (monotonic) time, or is urgent; none if nothing comes in a tick.
