@@ -52,8 +52,11 @@ export function duration(ms: number): string {
   return `${Math.round(size / DAY)} d`
 }
 
+/** `3 s ago`; what is more than a year ago, as in a replay, by its day: `on 9 Feb 2013`. */
 export function ago(moment: string | null | undefined, now: number): string {
-  return moment ? `${duration(now - Date.parse(moment))} ago` : 'never'
+  if (!moment) return 'never'
+  const age = now - Date.parse(moment)
+  return age > 365 * DAY ? `on ${date(moment)}` : `${duration(age)} ago`
 }
 
 const DATE = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', year: 'numeric', timeZone: 'UTC' })

@@ -35,6 +35,8 @@ describe('times', () => {
     expect([900, 59_000, 61_000, 3_900_000, 36_000_000, 200_000_000].map(duration)).toEqual(['1 s', '59 s', '1 min', '1 h 5 min', '10 h', '2 d'])
     expect(ago(null, 0)).toBe('never')
     expect(ago('1970-01-01T00:00:01Z', 4000)).toBe('3 s ago')
+    expect(ago('2013-02-09T12:00:00Z', Date.parse('2014-02-09T11:00:00Z'))).toBe('365 d ago')
+    expect(ago('2013-02-09T12:00:00Z', Date.parse('2026-11-27T12:00:00Z'))).toBe('on 9 Feb 2013')
   })
 
   it('are read from the catalog’s durations, and from nothing else', () => {

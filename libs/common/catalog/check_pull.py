@@ -7,9 +7,13 @@ from libs.common.catalog.faults import Fault, unknown
 from libs.common.catalog.pulls import HttpPull, Overlapping, Pull
 from libs.common.catalog.sources import Source
 
+SHORTEST = timedelta(seconds=1)
+
 
 def check_pull(source: Source, pull: Pull) -> Iterator[Fault]:
     """All faults of `source.pull`."""
+    if pull.every < SHORTEST:
+        yield f"pull.{pull.kind}.every", "a pull asks at most once a second", "at least 1s"
     if isinstance(pull, HttpPull) and pull.overlap is not None and pull.cursor_field is not None:
         kind = source.field_types.get(pull.cursor_field)
         if kind is None:

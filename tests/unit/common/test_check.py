@@ -198,3 +198,9 @@ def test_a_pattern_that_the_engine_cannot_read_is_refused_before_it_is_in_force(
 def test_a_window_that_is_none_is_refused_and_nothing_else_goes_wrong(window: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"no duration|longer than|no time zone"):
         DEFINITION.validate_python(kpi(window=window))
+
+
+def test_a_pull_that_would_ask_without_a_pause_is_refused() -> None:
+    pull = {"kind": "http", "url": "http://localhost", "every": "0s"}
+    assert faults({**FLIGHTS, "id": "pulled", "pull": pull}) == {("pulled", "pull.http.every", "at least 1s")}
+    assert not faults({**FLIGHTS, "id": "pulled", "pull": {**pull, "every": "1s"}})
