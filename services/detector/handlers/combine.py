@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,6 +17,8 @@ from libs.common.catalog import Source
 from libs.common.errors import BadMessage, TryLater
 from libs.common.expressions import TIME
 from libs.common.kafka import Headers, Record, consumer, read_all
+from libs.common.settings import ServiceSettings
+from libs.common.shared import Shared
 from libs.common.stream import Limit, Output, Outputs, dead_letter
 from libs.common.topics import DEAD, EVENTS, INPUTS, PARTIALS
 from services.detector.core.combine import by_shape, chosen, partials, split
@@ -60,6 +63,14 @@ class Progress:
         return cls(set(kept["live"]), kept["behind"], kept["parked"])
 
 
+async def progress(settings: ServiceSettings) -> dict[str, Progress]:
+    """`source/partition` → how far it was combined for each KPI."""
+    found: dict[str, Progress] = {}
+    async for records in read_all(settings, INPUTS.name, undecided=True):
+        found |= {(each.key or b"").decode(): Progress.decode(each.value) for each in records if each.value}
+    return found
+
+
 @dataclass
 class Input:
     """One input partition."""
@@ -92,6 +103,8 @@ class Combine:
     ) -> None:
         self.settings, self.definitions, self.publisher = settings, definitions, publisher
         self.reading = reading
+        self.load_erasures = Shared(reading.erasures.load)
+        self.load_progress = Shared(partial(progress, settings))
         self.inputs: dict[TopicPartition, Input] = {}
         self.client: AIOKafkaConsumer | None = None
 
@@ -99,13 +112,9 @@ class Combine:
         self, client: AIOKafkaConsumer, tp: TopicPartition
     ) -> list[Output | Outputs] | tuple[()]:
         self.client = client
-        key, progress = self._key(tp), Progress()
-        await self.reading.erasures.load()
-        async for records in read_all(self.settings, INPUTS.name, undecided=True):
-            for record in records:
-                if record.key == key and record.value:
-                    progress = Progress.decode(record.value)
-        state = self.inputs[tp] = Input(progress, Limit(), clock.monotonic())
+        await self.load_erasures()
+        known = (await self.load_progress()).get(self._key(tp).decode())
+        state = self.inputs[tp] = Input(known or Progress(), Limit(), clock.monotonic())
         if await client.committed(tp) is not None:
             return ()
         # Merge waits from now on for a partition that is new. Whoever adds partitions sees by the group's offset, which

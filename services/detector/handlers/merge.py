@@ -17,12 +17,13 @@ from services.detector.core.budget import MIB, excess
 from services.detector.core.engine import INPUT, Engine
 from services.detector.core.steps import CLOSED, Announcement, Emission, Ready, Rows
 from services.detector.handlers import bus
+from services.detector.handlers.combine import progress
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasing import Erasing, carry_out, due, tell
 from services.detector.handlers.erasures import Erasures
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.rebuild import Rebuild
-from services.detector.handlers.remembered import progress, versions
+from services.detector.handlers.remembered import versions
 from services.detector.handlers.statelog import CORRUPT, Restored, StateLog, Step, forget_before, restore
 from services.detector.settings import Settings
 

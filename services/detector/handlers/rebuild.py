@@ -31,7 +31,7 @@ from services.detector.core.steps import Announcement, Emission, Mark, Ready
 from services.detector.core.windows import Session
 from services.detector.handlers import remembered
 from services.detector.handlers.archived import Archive
-from services.detector.handlers.combine import Progress, watermark
+from services.detector.handlers.combine import Progress, progress, watermark
 from services.detector.handlers.publishing import keys_of
 from services.detector.handlers.reading import Reading
 from services.detector.handlers.remembered import Heard, Told
@@ -73,7 +73,7 @@ class Rebuild:
             told = await remembered.told(
                 self.settings, number, engine.kpis, self.observations, lambda text: self._tell(number, text)
             )
-            work = Work(engine, number, heard, told, await remembered.progress(self.settings))
+            work = Work(engine, number, heard, told, await progress(self.settings))
             work.begin(await remembered.versions(self.settings))
             for source in {
                 each.source.id: each.source for each in engine.kpis.values() if each.source

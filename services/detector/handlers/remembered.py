@@ -15,14 +15,13 @@ from libs.common.kafka import Record, read_all, read_between
 from libs.common.registry import Codecs
 from libs.common.rules import RANKS
 from libs.common.settings import ServiceSettings
-from libs.common.topics import INPUTS, LATE, OBSERVATIONS, PARTIALS, VERSIONS
+from libs.common.topics import LATE, OBSERVATIONS, PARTIALS, VERSIONS
 from libs.common.wire import record as decoded
 from services.detector.core.combine import place
 from services.detector.core.definitions import CompiledKpi
 from services.detector.core.steps import Announcement, Mark, Ready
 from services.detector.core.watermarks import PartitionMark, Watermark
 from services.detector.handlers import bus
-from services.detector.handlers.combine import Progress
 
 Key = TypeVar("Key")
 Tell = Callable[[str], None]
@@ -94,14 +93,6 @@ async def heard(settings: ServiceSettings, tp: TopicPartition, cut: int, end: in
         tell(f"what was combined, {records[-1].offset:,} of {end:,}")
         for kpi, source, partition, *offsets in bus.reached([each for each in records if not each.value]):
             found.next.setdefault((kpi, source, partition), (offsets[0], offsets[1]))
-    return found
-
-
-async def progress(settings: ServiceSettings) -> dict[str, Progress]:
-    """`source/partition` → how far it was combined for each KPI."""
-    found: dict[str, Progress] = {}
-    async for records in read_all(settings, INPUTS.name, undecided=True):
-        found |= {(each.key or b"").decode(): Progress.decode(each.value) for each in records if each.value}
     return found
 
 
