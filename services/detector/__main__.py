@@ -10,7 +10,7 @@ from libs.common.kafka import ensure_topics
 from libs.common.references import References
 from libs.common.registry import Codecs, Registry
 from libs.common.service import Health, run, serve
-from libs.common.stream import Processor, TransactionalLoop, Urgency
+from libs.common.stream import TransactionalLoop, Urgency
 from libs.common.topics import EVENTS, OBSERVATIONS, PARTIALS, used_by
 from services.detector.api import backfill_routes, routes
 from services.detector.handlers.backfill import Backfills
@@ -54,16 +54,12 @@ async def main(settings: Settings) -> None:
     merge = Merge(settings, definitions, publisher, erasures, Rebuild(settings, reading, published))
     signals = Signals(settings, definitions, published, erasures)
 
-    urgency = Urgency()
-
-    def looped(name: str, processor: Processor) -> TransactionalLoop:
-        return TransactionalLoop(
-            settings, f"detector.{name}", processor, health.part(name), pause_seconds=settings.pause_seconds,
-            urgency=urgency,
-        )  # fmt: skip
-
-    combining = looped("combine", Combine(settings, definitions, reading, publisher))
-    merging, judging = looped("merge", merge), looped("signals", signals)
+    loop = partial(TransactionalLoop, settings, pause_seconds=settings.pause_seconds, urgency=Urgency())
+    combining = loop(
+        "detector.combine", Combine(settings, definitions, reading, publisher), health.part("combine")
+    )
+    merging = loop("detector.merge", merge, health.part("merge"))
+    judging = loop("detector.signals", signals, health.part("signals"))
     merging.follow([PARTIALS.name])
     sizes = Sizes(merge)
     jobs = Jobs(settings, follower.catalog, cluster_of(settings), leads=merge.leads)
