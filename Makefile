@@ -72,7 +72,7 @@ format: setup ## format and mend what can be mended
 docs: setup ## write the pages that derive from code
 	@$(PYTHON) -m local.documents
 
-check: setup ## format, lint, types, boundaries, unit tests, contracts; no servers, under a minute
+check: setup ## format, lint, types, boundaries, unit tests, contracts; no servers, a minute or two
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types boundaries manifests unit client-current
@@ -89,8 +89,8 @@ manifests:
 client-current: # where the dashboard's packages are installed; `make test` installs them
 	@test ! -d dashboard/node_modules || (cd dashboard && npm run --silent client -- --check)
 
-unit:
-	@$(PYTHON) -m pytest -q -n auto --dist worksteal tests/unit tests/contracts
+unit: # of every property few cases, or with examples=all as many as it asks for
+	@$(if $(examples),,SEXTANT_FEWER_EXAMPLES=10) $(PYTHON) -m pytest -q -n auto --dist worksteal tests/unit tests/contracts
 
 bench-engine: ## events/s and CPU beside the peers (runs=N peers=flink,kstreams only=PART)
 bench-latency: ## closing event to readable record, beside the peers
@@ -103,7 +103,8 @@ sim: export PYTHONHASHSEED = 0
 sim: setup ## the detector in virtual time, with faults from seeds (seeds=N first=K, or seed=K)
 	@$(PYTHON) -m tests.sim $(if $(seeds),--seeds $(seeds)) $(if $(first),--first $(first)) $(if $(seed),--seed $(seed))
 
-test: check browser dashboard ## everything, against the real servers
+test: setup browser dashboard ## everything, against the real servers
+	@$(MAKE) --no-print-directory check examples=all
 	@cd dashboard && npm run --silent client -- --check && npm test --silent
 	@failed=0; for part in generated sim integration system; do \
 		$(PYTHON) -m pytest tests/$$part || failed=1; \

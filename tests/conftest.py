@@ -10,10 +10,15 @@ import pytest
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")  # small frames, and several workers: threads would only wait
 
+from hypothesis import settings
+
 from tests.backing import Flink, fresh_database, running_flink, running_servers
+from tests.examples import examples
 from tests.generated.count import HELD
 from tests.mesh import Mesh, running_mesh
 
+settings.register_profile("usual", examples(100), deadline=200)
+settings.load_profile("usual")
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, a run stops its servers too
 
 

@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.catalog import DEFINITION, Catalog, Kpi
 from libs.common.events import series_key
 from libs.common.twins import batch
+from tests.examples import examples
 from tests.unit.common.sample import connection
 from tests.unit.common.test_check import FLIGHTS, PLANE, PLANES, kpi
 
@@ -66,10 +67,10 @@ def events_between(first: int, last: int) -> st.SearchStrategy[list[Event]]:
 
 
 AROUND_1970 = events_between(-30 * HOUR, 30 * HOUR)
-examples = settings(max_examples=40, deadline=None)
+several = examples(40)
 
 
-@examples
+@several
 @given(AROUND_1970, st.integers(1, 5), st.integers(1, 4), st.data())
 def test_an_event_lies_in_every_window_that_is_open_at_its_time(
     events: list[Event], every: int, times: int, data: st.DataObject
@@ -90,7 +91,7 @@ def test_an_event_lies_in_every_window_that_is_open_at_its_time(
         assert found(kpi(value="sum(delay)", window=tumbling), events) == oracle(windows())
 
 
-@examples
+@several
 @given(events_between(0, 36))
 def test_a_session_ends_when_nothing_came_for_the_gap(ticks: list[Event]) -> None:
     gap = 600_000  # two ticks: many events are exactly a gap apart
@@ -144,7 +145,7 @@ def begins(day: date, window: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("window", UNITS, ids=str)
-@settings(max_examples=6, deadline=None)
+@examples(6)
 @given(data=st.data(), zone=st.sampled_from(ZONES), year=st.sampled_from([2011, 2018, 2026]))
 def test_a_calendar_window_lasts_from_local_midnight_to_local_midnight(
     window: dict[str, Any], data: st.DataObject, zone: str, year: int

@@ -5,12 +5,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.catalog import Catalog
 from libs.common.twins import batch
 from services.detector.core.backfill import Scope
+from tests.examples import examples
 from tests.unit.common.sample import connection
 from tests.unit.detector.test_backfill import Archived
 from tests.unit.detector.test_engine import MINUTE, PARTITIONS, WINDOWS, Event
@@ -66,7 +67,7 @@ def published(history: History, revisions: list[dict[str, Any]] | None = None) -
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(events=EVENTS, data=st.data())
 def test_whatever_the_disorder_it_is_equal_to_what_was_published_last(
     window: dict[str, str], events: list[Event], data: st.DataObject
@@ -77,7 +78,7 @@ def test_whatever_the_disorder_it_is_equal_to_what_was_published_last(
 
 
 @pytest.mark.parametrize("window", WINDOWS[:4], ids=str)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     events=EVENTS, after=EVENTS, start=st.integers(-20, 60), length=st.integers(1, 80), closed=st.integers(0, 200),
     data=st.data(),

@@ -5,17 +5,18 @@ import random
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.expressions import AGGREGATES, Value, value
 from libs.common.expressions.aggregates import Aggregate, Distinct
+from tests.examples import examples
 from tests.unit.common.sample import FIELDS, ROWS, SCHEMA, Rows, ask, frame, same
 
 CASES = [("count(*)", aggregate) for aggregate in AGGREGATES[:1]]
 CASES += [(form, aggregate) for aggregate in AGGREGATES for form in aggregate.forms]
 every_aggregate = pytest.mark.parametrize(("form", "aggregate"), CASES, ids=[form for form, _ in CASES])
-examples = settings(max_examples=12, deadline=None)
+several = examples(12)
 
 
 def texts(form: str, takes: tuple[str, ...]) -> list[str]:
@@ -55,7 +56,7 @@ def finals(compiled: Value, states: pl.DataFrame) -> list[float | None]:
 
 
 @every_aggregate
-@examples
+@several
 @given(rows=ROWS, seed=st.integers(0, 2**32))
 def test_merged_from_any_parts_in_any_order_it_is_the_whole(
     form: str, aggregate: Aggregate, rows: Rows, seed: int
@@ -73,7 +74,7 @@ def test_merged_from_any_parts_in_any_order_it_is_the_whole(
 
 
 @every_aggregate
-@examples
+@several
 @given(rows=ROWS)
 def test_it_is_what_sql_says_within_its_stated_error(form: str, aggregate: Aggregate, rows: Rows) -> None:
     events = frame(rows)
@@ -108,7 +109,7 @@ def test_the_error_of_a_distinct_count_is_the_stated_one_and_it_leans_to_no_side
 
 
 @every_aggregate
-@examples
+@several
 @given(rows=ROWS, seed=st.integers(0, 2**32))
 def test_a_filter_leaves_out_the_events_on_which_it_is_not_true(
     form: str, aggregate: Aggregate, rows: Rows, seed: int

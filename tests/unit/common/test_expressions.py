@@ -4,11 +4,12 @@ import random
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.errors import DefinitionError
 from libs.common.expressions import derive, derived, predicate, scalar, value
+from tests.examples import examples
 from tests.unit.common.sample import FIELDS, ROWS, Rows, ask, frame, same
 
 # --- generated expressions -------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def test_a_literal_beside_a_column_of_nulls_has_a_value_for_each_row() -> None:
     assert frame.with_columns(compiled.polars().alias("same"))["same"].to_list() == [True, True]
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(text=SCALARS | CURVES, rows=ROWS)
 def test_a_scalar_is_of_each_event_what_it_is_in_sql(text: str, rows: Rows) -> None:
     try:
@@ -139,7 +140,7 @@ AGGREGATES = st.one_of(
 VALUES = numbers(AGGREGATES, apply("{} > {}", st.just("count(*)"), st.just("2")), 2)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(text=VALUES, rows=ROWS, seed=st.integers(0, 2**32))
 def test_a_value_merged_from_parts_is_that_of_the_whole_in_sql(text: str, rows: Rows, seed: int) -> None:
     compiled, events, dice = value(text, FIELDS), frame(rows), random.Random(seed)

@@ -5,11 +5,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.detector.core.backfill import Gone, Recomputation, Revised, Scope, revisions
 from services.detector.core.merge import observations
+from tests.examples import examples
 from tests.unit.detector.test_engine import MINUTE, WINDOWS, Event, frame, oracle
 from tests.unit.gateway.test_explained_exactly import EVENTS, History
 
@@ -87,7 +88,7 @@ def disjoint(figures: Figures) -> bool:
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(events=EVENTS, cuts=CUTS, kills=st.integers(0, 3), data=st.data())
 def test_all_events_count_once_it_was_backfilled_and_a_second_time_changes_nothing(
     window: dict[str, str], events: list[Event], cuts: list[int], kills: int, data: st.DataObject
@@ -104,7 +105,7 @@ def test_all_events_count_once_it_was_backfilled_and_a_second_time_changes_nothi
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     events=EVENTS, cuts=CUTS, start=st.integers(-20, 60), length=st.integers(1, 80), closed=st.integers(0, 200),
     data=st.data(),

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.catalog import DEFINITION, Kpi, Source
@@ -16,6 +16,7 @@ from services.detector.core.combine import partials, split
 from services.detector.core.definitions import CompiledKpi, compile_kpi
 from services.detector.core.engine import Engine
 from services.detector.core.steps import CLOSED, Announcement, Mark, Rows
+from tests.examples import examples
 
 MINUTE = 60_000
 PARTITIONS = 2
@@ -220,7 +221,7 @@ class Merged:
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(events=EVENTS, data=st.data())
 def test_any_cut_any_disorder_and_any_restart_give_the_batch_result(
     window: dict[str, str], events: list[Event], data: st.DataObject
@@ -246,7 +247,7 @@ def test_any_cut_any_disorder_and_any_restart_give_the_batch_result(
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(events=EVENTS, minutes=st.lists(st.integers(0, 240), min_size=1, max_size=6))
 def test_it_is_known_beforehand_whether_marks_end_a_window(
     window: dict[str, str], events: list[Event], minutes: list[int]
@@ -260,7 +261,7 @@ def test_it_is_known_beforehand_whether_marks_end_a_window(
         assert known == any(emission.due.height for emission in merged.engine.step([], marks, [], 0))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(events=EVENTS)
 def test_offset_ranges_hold_the_events_and_their_counts_add_up(events: list[Event]) -> None:
     engine = Merged(kpi({"tumbling": "10m"}))

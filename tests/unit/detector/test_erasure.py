@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.catalog import DEFINITION, Kpi, Source
@@ -17,6 +17,7 @@ from services.detector.core.derived import contributions
 from services.detector.core.engine import INPUT, Engine
 from services.detector.core.erasure import erase
 from services.detector.core.steps import Announcement, Emission, Mark, Rows
+from tests.examples import examples
 
 MINUTE = 60_000
 SOURCE = DEFINITION.validate_python(
@@ -131,7 +132,7 @@ def _part(key: str, names: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @given(before=EVENTS, after=EVENTS, at=st.integers(0, 100))
-@settings(max_examples=10, deadline=None)
+@examples(10)
 def test_what_follows_is_as_if_the_subject_had_never_been_there(
     window: dict[str, str], before: list[Event], after: list[Event], at: int
 ) -> None:
@@ -151,7 +152,7 @@ def test_what_follows_is_as_if_the_subject_had_never_been_there(
 
 
 @given(before=EVENTS, after=EVENTS)
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_what_was_made_of_the_subject_and_does_not_name_it_stays(
     before: list[Event], after: list[Event]
 ) -> None:

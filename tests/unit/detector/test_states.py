@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.catalog import Kpi, Source
@@ -13,6 +13,7 @@ from services.detector.core.definitions import CompiledKpi, compile_kpi
 from services.detector.core.engine import Engine
 from services.detector.core.rows import ROWS
 from services.detector.core.steps import CLOSED, Announcement, Emission, Mark, Rows
+from tests.examples import examples
 from tests.unit.detector.test_engine import EVENTS, MINUTE, PARTITIONS, SOURCE, Event, frame
 
 LATE = [*ROWS, CLOSED]
@@ -51,7 +52,7 @@ def rows_of(events: list[Event], kpis: list[CompiledKpi], first: int) -> list[Ro
 
 
 @pytest.mark.parametrize("window", [{"tumbling": "10m"}, {"sliding": "100m", "every": "10m"}], ids=str)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(batches=st.lists(EVENTS, min_size=1, max_size=6), data=st.data())
 def test_kpis_that_share_a_state_have_the_values_that_each_has_alone(
     window: dict[str, str], batches: list[list[Event]], data: st.DataObject

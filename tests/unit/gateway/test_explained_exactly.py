@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.events import parse_series_key
@@ -15,6 +15,7 @@ from services.detector.core.combine import partials
 from services.detector.core.states import States
 from services.detector.core.watermarks import Watermark
 from services.gateway.core.provenance import Found, compare, frame_of, in_ranges, late_in, taken
+from tests.examples import examples
 from tests.unit.detector.test_engine import MINUTE, PARTITIONS, WINDOWS, Event, frame, kpi
 
 EVENTS = st.lists(
@@ -98,7 +99,7 @@ class History:
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(events=EVENTS, data=st.data())
 def test_every_revision_is_made_of_just_the_events_found_for_it(
     window: dict[str, str], events: list[Event], data: st.DataObject
@@ -113,7 +114,7 @@ def test_every_revision_is_made_of_just_the_events_found_for_it(
 
 
 @pytest.mark.parametrize("window", WINDOWS[:3], ids=str)
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(events=EVENTS)
 def test_what_the_last_revision_lacks_came_too_late(window: dict[str, str], events: list[Event]) -> None:
     history = History(window)

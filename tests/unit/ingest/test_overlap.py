@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.catalog import Source
@@ -24,6 +24,7 @@ from services.ingest.core.pages import Page, Standing, text_of
 from services.ingest.core.window import Window
 from services.ingest.handlers.connectors.desk import Desk
 from services.ingest.handlers.connectors.http import http
+from tests.examples import examples
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 CAP = timedelta(seconds=60)
@@ -182,14 +183,14 @@ async def _everything(world: World, end: float) -> None:
             world.now += world.random.uniform(0, 3_000)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(rows=late_times(), links=st.booleans(), seed=st.integers(0, 2**32))
 def test_of_times_everything_within_the_cap_is_ingested_once(rows: list[Row], links: bool, seed: int) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         everything_once(World(rows, True, links, Random(seed)), monkeypatch)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(rows=late_numbers(), links=st.booleans(), seed=st.integers(0, 2**32))
 def test_of_numbers_everything_within_the_cap_is_ingested_once(
     rows: list[Row], links: bool, seed: int

@@ -3,12 +3,13 @@
 from collections import Counter, defaultdict
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.errors import BadMessage
 from services.ingest.core.parked import Lot, Missing, Parked, awaited
 from services.ingest.core.records import Good
+from tests.examples import examples
 
 TIERS = (10, 60, 600)
 TOTAL = sum(TIERS)
@@ -127,7 +128,7 @@ DOINGS = st.lists(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(DOINGS, st.sampled_from([3, 1_000]))
 def test_whatever_comes_order_holds_per_key_and_nothing_is_lost_or_doubled(
     doings: list[tuple[Any, ...]], most: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -28,6 +28,7 @@ from services.ingest.handlers.shredding import unpark
 from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.writer import Writer
 from services.ingest.settings import Settings
+from tests.examples import examples
 from tests.unit.common.test_retry import DEFINITIONS, LANDINGS
 
 SETTINGS = Settings(
@@ -185,7 +186,7 @@ DOINGS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(DOINGS)
 async def test_accepted_is_published_dead_duplicate_parked_or_erased_whatever_comes(
     doings: list[Any],
