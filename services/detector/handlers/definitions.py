@@ -1,7 +1,10 @@
-"""The KPIs and rules in force, compiled anew whenever the catalog changes."""
+"""The KPIs and rules in force, compiled as the catalog changes."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from operator import is_
+from typing import Any, TypeVar
 
 from libs.common.catalog import Catalog, Kpi, Source
 from libs.common.errors import DefinitionError, TryLater
@@ -11,6 +14,11 @@ from services.detector.core.definitions import CompiledKpi, compile_kpi
 from services.detector.core.signals import RuleOnKpi
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Parts = tuple[object, ...]
+Made = tuple[Parts, Any]
+"""Of which definitions, these very objects; what: compiled, or the DefinitionError."""
 
 
 class Definitions:
@@ -38,12 +46,14 @@ class Definitions:
         """Signal rules by KPI id."""
         self.parked: dict[str, str] = {}
         """KPI id → why it does not run."""
+        self.compiled: dict[str, Made] = {}
+        """KPI version or rule → what it was compiled to: one changes, and hundreds stay as they are."""
         self.version = 0
         """Counts up with every change."""
         self.listeners: list[Callable[[], None]] = []
 
     async def on_change(self, entry: CatalogEntry) -> None:
-        """Compile everything again: definitions are few and changes are rare."""
+        """Compile what an entry changes."""
         if entry.kind not in ("source", "kpi", "rule"):
             return
         if entry.kind == "kpi":
@@ -75,11 +85,12 @@ class Definitions:
             self._compile_all()
 
     def _compile_all(self) -> None:
+        former, self.compiled = self.compiled, {}
         kpis = [
             compiled
             for versions in self.written.values()
             for version, kpi in versions.items()
-            if (compiled := self._compile(kpi, version, newest=version == max(versions))) is not None
+            if (compiled := self._kpi(former, kpi, version, newest=version == max(versions))) is not None
         ]
         self.kpis = {compiled.name: compiled for compiled in kpis}
         self.by_source, self.over = {}, {}
@@ -88,7 +99,7 @@ class Definitions:
                 self.by_source.setdefault(compiled.source.id, []).append(compiled)
             for id in dict.fromkeys(compiled.kpi.over.values()):
                 self.over.setdefault(id, []).append(compiled)
-        self.rules = {source.id: self._rules(source) for source in self.catalog.sources}
+        self.rules = {source.id: self._rules(former, source) for source in self.catalog.sources}
         judged = [(each.kpi, each.version) for each in kpis]
         judged += [
             (kpi, self.catalog.version("kpi", kpi.id)) for kpi in self.catalog.kpis if kpi.engine == "flink"
@@ -101,28 +112,44 @@ class Definitions:
         for listener in self.listeners:
             listener()
 
-    def _compile(self, kpi: Kpi, version: int, *, newest: bool) -> CompiledKpi | None:
+    def _kpi(self, former: Mapping[str, Made], kpi: Kpi, version: int, *, newest: bool) -> CompiledKpi | None:
+        source = self.catalog.source(kpi.source or "")
+        wanted = {each.reference for each in kpi.enrich}
+        references = [each for each in self.catalog.sources if each.reference and each.id in wanted]
+        found = self._made(
+            f"{kpi.id}@{version}", former, (kpi, source, *references),
+            lambda: compile_kpi(kpi, version, source, references),
+        )  # fmt: skip
         if newest:
             self.parked.pop(kpi.id, None)
-        source = self.catalog.source(kpi.source or "")
-        references = [each for each in self.catalog.sources if each.reference]
-        try:
-            return compile_kpi(kpi, version, source, references)
-        except DefinitionError as error:
-            if newest:
-                self.parked[kpi.id] = str(error)
-            fields = {"kpi": kpi.id, "version": version, "error": str(error)}
-            log.error("a KPI does not compile", extra={"fields": fields})
-            return None
+            if isinstance(found, DefinitionError):
+                self.parked[kpi.id] = str(found)
+        return None if isinstance(found, DefinitionError) else found
 
-    def _rules(self, source: Source) -> list[CompiledRule]:
+    def _rules(self, former: Mapping[str, Made], source: Source) -> list[CompiledRule]:
         compiled: list[CompiledRule] = []
         for rule in self.catalog.rules:
-            try:
-                compiled += compile_rules([rule], source)
-            except DefinitionError as error:
-                log.error("a rule does not compile", extra={"fields": {"rule": rule.id, "error": str(error)}})
+            if rule.source == source.id:
+                made = partial(compile_rules, [rule], source)
+                found = self._made(f"rule {rule.id}", former, (rule, source), made)
+                compiled += [] if isinstance(found, DefinitionError) else found
         return compiled
+
+    def _made(
+        self, name: str, former: Mapping[str, Made], parts: Parts, make: Callable[[], T]
+    ) -> T | DefinitionError:
+        """What was made of just these parts, or is now; the error if nothing can be."""
+        known = former.get(name)
+        if known is not None and len(known[0]) == len(parts) and all(map(is_, known[0], parts)):
+            self.compiled[name] = known
+            return known[1]
+        try:
+            found: T | DefinitionError = make()
+        except DefinitionError as error:
+            log.error("a definition does not compile", extra={"fields": {"name": name, "error": str(error)}})
+            found = error
+        self.compiled[name] = parts, found
+        return found
 
     def references(self) -> dict[str, Source]:
         """The reference sources that rules look into, and that KPIs are enriched with."""
