@@ -158,7 +158,7 @@ class Panes:
 
     def _bounds(self, starts: pl.Series) -> dict[int, tuple[int, int]]:
         """Of these panes, as in `panes`."""
-        found = {start: self.panes.get(start) for start in starts.unique().to_list()}
+        found = {start: self.panes.get(start) for start in np.unique(starts.to_numpy()).tolist()}
         new = pl.Series([start for start, each in found.items() if each is None], dtype=pl.Int64)
         if len(new):
             ends = zip(

@@ -83,7 +83,7 @@ class Rows:
 
     def add(self, rows: pl.DataFrame) -> None:
         """Columns as in `merged`, in any order."""
-        self.fresh.append(rows.select(self.merged.columns))
+        self.fresh.append(rows[self.merged.columns])  # sooner than `select`, which is a query
         self.waiting += rows.height
         if self.waiting > max(MERGE_FROM, self.merged.height // 2):
             self.merge()

@@ -36,14 +36,18 @@ class Watermark:
 
     def advance(self, partition: int, at: int | None, idle: bool) -> None:
         """What a partition reports; an earlier time than before is ignored."""
-        if not idle and self.asleep:
-            for each in self.marks.values():
+        every = self._all
+        if not idle and all(each.idle for each in every):
+            for each in every:
                 each.idle = False
-        self.partitions = max(self.partitions, partition + 1)
-        mark = self.marks.setdefault(partition, PartitionMark())
+        if partition not in self.marks:
+            self.partitions = max(self.partitions, partition + 1)
+            self.marks[partition] = PartitionMark()
+            every = self._all
+        mark = self.marks[partition]
         mark.idle, mark.at = idle, later(mark.at, at)
-        active = [each for each in self._all if not each.idle]
-        known = [each.at for each in active or self._all if each.at is not None]
+        active = [each for each in every if not each.idle]
+        known = [each.at for each in active or every if each.at is not None]
         if not active:
             self.at = later(self.at, *known)
         elif len(known) == len(active):
@@ -52,11 +56,6 @@ class Watermark:
     @property
     def _all(self) -> list[PartitionMark]:
         return [self.marks.get(number, PartitionMark()) for number in range(self.partitions)]
-
-    @property
-    def asleep(self) -> bool:
-        """Whether each of its partitions is idle."""
-        return all(each.idle for each in self._all)
 
     def after(self, reports: Iterable[tuple[int, int | None, bool]]) -> int | None:
         """Where the watermark would be after these reports (as `advance` takes them)."""
