@@ -361,5 +361,8 @@ def completeness(stops: pl.Series, marks: Sequence[int | None]) -> pl.Series:
     """For each window end: the share of input partitions whose watermark has passed it."""
     if not marks:
         return pl.repeat(None, len(stops), dtype=pl.Float64, eager=True)
-    passed = sum((stops <= mark).cast(pl.Float64) for mark in marks if mark is not None)
-    return pl.Series([0.0] * len(stops)) if isinstance(passed, int) else passed / len(marks)
+    ends, passed = stops.to_numpy(), np.zeros(len(stops))
+    for mark in marks:
+        if mark is not None:
+            passed += ends <= mark
+    return pl.Series(passed / len(marks))

@@ -235,9 +235,8 @@ class Panes:
         """The partial rows of the windows that start then, with the window's start as `window`."""
         if isinstance(self.windows, Calendar) or self.windows.panes == 1:
             wanted = pl.Series(starts).implode()
-            return self.content.where(pl.col("start").is_in(wanted)).with_columns(
-                pl.col("start").alias("window")
-            )
+            members = self.content.where(pl.col("start").is_in(wanted))
+            return members.hstack([members["start"].alias("window")])
         if self.blocks is not None:
             return self.blocks.members(starts, self.content, min(self.panes), self.emitted_to)
         pane, panes = self.windows.pane, self.windows.panes

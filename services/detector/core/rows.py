@@ -38,10 +38,9 @@ def _combined(states: States, rows: pl.DataFrame) -> list[pl.Expr]:
 
 def _schema_ids(lists: pl.Series) -> pl.Expr:
     """The union. Nearly always all rows have the one same id: then it costs nothing, else more than all else."""
-    if len(lists) and bool((lists.list.len() == 1).all()):
-        ids = lists.explode()
-        if ids.min() == ids.max():
-            return pl.lit([ids[0]], dtype=lists.dtype).first().alias("schema_ids")
+    ids = lists.explode()
+    if len(lists) and len(ids) == len(lists) and not ids.null_count() and ids.min() == ids.max():
+        return pl.lit([ids[0]], dtype=lists.dtype).first().alias("schema_ids")
     return pl.col("schema_ids").explode().unique().sort()
 
 
@@ -98,12 +97,14 @@ class Rows:
     def where(self, condition: pl.Expr) -> pl.DataFrame:
         """The rows that satisfy a condition; several may be of one series, pane and partition."""
         self._gather()
-        return pl.concat([each.filter(condition) for each in (self.merged, *self.fresh)])
+        found = [each.filter(condition) for each in (self.merged, *self.fresh) if each.height]
+        return pl.concat(found) if found else self.merged
 
     def keep(self, condition: pl.Expr) -> None:
         """Forget the others."""
         self._gather()
-        self.merged = self.merged.filter(condition)
+        if self.merged.height:
+            self.merged = self.merged.filter(condition)
         self.fresh = [kept for each in self.fresh if (kept := each.filter(condition)).height]
         self.waiting = sum(each.height for each in self.fresh)
 
