@@ -51,6 +51,8 @@ class Derived:
         self.content = pl.DataFrame(schema=CONTENT)
         self.published = Published()
         self.emitted_to: int | None = None
+        self._next: tuple[pl.DataFrame, int | None, int | None] = self.content, None, None
+        """`next_stop` of this content, emitted so far."""
         self.revised: list[pl.DataFrame] = []
         self.served: dict[str, int] = {}
         """Input (its name here) → the version whose values count."""
@@ -182,7 +184,9 @@ class Derived:
 
     @property
     def next_stop(self) -> int | None:
-        return least(self._open()["stop"])
+        if self._next[0] is not self.content or self._next[1] != self.emitted_to:
+            self._next = self.content, self.emitted_to, least(self._open()["stop"])
+        return self._next[2]
 
     @property
     def open_windows(self) -> int:

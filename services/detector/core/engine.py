@@ -138,14 +138,25 @@ class Engine:
 
     def closes(self, marks: Sequence[Mark]) -> bool:
         """Whether these marks bring the end of an open window: then they are better taken in at once."""
+        said: dict[str, int | None] = {}
+        for mark in marks:
+            said[mark.source] = later(mark.at, said.get(mark.source))
         for name, state in self.states.items():
-            stop = None if name in self.parked else state.next_stop
-            if stop is None:
+            if name in self.parked or not self._may_reach(name, state.next_stop, said):
                 continue
-            at = self._watermark_after(name, marks)
-            if at is not None and at >= stop:
+            stop, at = state.next_stop, self._watermark_after(name, marks)
+            if stop is not None and at is not None and at >= stop:
                 return True
         return False
+
+    def _may_reach(self, name: str, stop: int | None, said: Mapping[str, int | None]) -> bool:
+        """Whether marks that said so much, by source, could bring a watermark so far: most could not."""
+        source = self.kpis[name].source
+        if stop is None or source is None:
+            return stop is not None
+        known = (mark.at for mark in self.tracks[name].watermark.marks.values())
+        at = later(said.get(source.id), *known)
+        return source.id in said and at is not None and at >= stop
 
     def _watermark_after(self, name: str, marks: Sequence[Mark]) -> int | None:
         """What `watermark` would be with these marks."""

@@ -36,6 +36,8 @@ class Sessions:
         self.content = pl.DataFrame(schema=schema)
         """One row per series, session and partition; `session`: its start."""
         self.windows = pl.DataFrame(schema=WINDOWS)
+        self._next: tuple[pl.DataFrame, int | None] = self.windows, None
+        """`next_stop` of these windows."""
         self.withdrawn = self.windows.clear()
         self.closed = self.windows.select(BOUNDS)
         """Closed sessions that new rows could still touch."""
@@ -222,7 +224,9 @@ class Sessions:
 
     @property
     def next_stop(self) -> int | None:
-        return least(self.windows.filter(~pl.col("final"))["stop"])
+        if self._next[0] is not self.windows:
+            self._next = self.windows, least(self.windows.filter(~pl.col("final"))["stop"])
+        return self._next[1]
 
     @property
     def open_windows(self) -> int:

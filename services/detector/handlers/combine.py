@@ -151,7 +151,7 @@ class Combine:
         at, state.looked_to = watermark(source, new, newest), records[-1].offset + 1
         if at is None or (state.at is not None and at <= state.at):
             return False
-        windows = {each.windows for each in self.definitions.by_source.get(source.id, ())}
+        windows = self.definitions.windows.get(source.id, ())
         return state.at is None or any(each.ends_between(state.at, at) for each in windows)
 
     async def process(self, tp: TopicPartition, records: Sequence[Record]) -> list[Output | Outputs]:

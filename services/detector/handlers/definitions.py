@@ -12,6 +12,7 @@ from libs.common.events import CatalogEntry
 from libs.common.rules import CompiledRule, compile_rules, references_of
 from services.detector.core.definitions import CompiledKpi, compile_kpi
 from services.detector.core.signals import RuleOnKpi
+from services.detector.core.windows import Windows
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Definitions:
         self.retired: dict[str, int] = {}
         """KPI id → versions before this one are over."""
         self.by_source: dict[str, list[CompiledKpi]] = {}
+        self.windows: dict[str, set[Windows]] = {}
+        """Of the KPIs of each source."""
         self.rules: dict[str, list[CompiledRule]] = {}
         """Quality rules by source."""
         self.over: dict[str, list[CompiledKpi]] = {}
@@ -93,10 +96,11 @@ class Definitions:
             if (compiled := self._kpi(former, kpi, version, newest=version == max(versions))) is not None
         ]
         self.kpis = {compiled.name: compiled for compiled in kpis}
-        self.by_source, self.over = {}, {}
+        self.by_source, self.over, self.windows = {}, {}, {}
         for compiled in kpis:
             if compiled.source is not None:
                 self.by_source.setdefault(compiled.source.id, []).append(compiled)
+                self.windows.setdefault(compiled.source.id, set()).add(compiled.windows)
             for id in dict.fromkeys(compiled.kpi.over.values()):
                 self.over.setdefault(id, []).append(compiled)
         self.rules = {source.id: self._rules(former, source) for source in self.catalog.sources}
