@@ -142,18 +142,19 @@ class Engine:
         for mark in marks:
             said[mark.source] = later(mark.at, said.get(mark.source))
         for name, state in self.states.items():
-            if name in self.parked or not self._may_reach(name, state.next_stop, said):
+            stop = None if name in self.parked else state.next_stop
+            if stop is None or not self._may_reach(name, stop, said):
                 continue
-            stop, at = state.next_stop, self._watermark_after(name, marks)
-            if stop is not None and at is not None and at >= stop:
+            at = self._watermark_after(name, marks)
+            if at is not None and at >= stop:
                 return True
         return False
 
-    def _may_reach(self, name: str, stop: int | None, said: Mapping[str, int | None]) -> bool:
+    def _may_reach(self, name: str, stop: int, said: Mapping[str, int | None]) -> bool:
         """Whether marks that said so much, by source, could bring a watermark so far: most could not."""
         source = self.kpis[name].source
-        if stop is None or source is None:
-            return stop is not None
+        if source is None:
+            return True
         known = (mark.at for mark in self.tracks[name].watermark.marks.values())
         at = later(said.get(source.id), *known)
         return source.id in said and at is not None and at >= stop
