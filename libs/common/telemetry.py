@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import Counter, Gauge, Histogram
 
 Headers = list[tuple[str, bytes]]
@@ -106,6 +107,9 @@ LOOP_LAG = Histogram(
     "How late the event loop runs a timer: above 0.1 something blocks it.",
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
 )
+
+# The trace goes on, and no baggage: what a client says there would be written beside its events as it stands.
+propagate.set_global_textmap(TraceContextTextMapPropagator())
 
 MAX_LINKS = 16
 CODE_VERSION = version("sextant")
