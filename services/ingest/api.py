@@ -38,6 +38,7 @@ from services.ingest.handlers.replays import replayed
 from services.ingest.handlers.schemas import Schemas
 from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.tries import attempt
+from services.ingest.handlers.turns import listed
 from services.ingest.handlers.vault import Vault
 from services.ingest.handlers.writer import Writer
 from services.ingest.handlers.writers import Writers
@@ -316,16 +317,16 @@ async def _records(
             return [_event(validator, 0, body, dict(request.headers))]
         match kind:
             case "application/x-ndjson" | "application/jsonl":
-                return validator.lines(body, settings.max_records)
+                return await listed(validator.lines(body, settings.max_records))
             case "application/json" if body[:1] == b"\0":  # no JSON begins so: the wire format around it
                 return await binaries.registered(validator, schemas, body, settings)
             case "application/json":
-                return validator.texts(documents(body, settings.max_records))
+                return await listed(validator.texts(documents(body, settings.max_records)))
             case "application/cloudevents+json":
                 return [_event(validator, 0, body)]
             case "application/cloudevents-batch+json":
                 events = documents(body, settings.max_records)
-                return [_event(validator, index, raw) for index, raw in enumerate(events)]
+                return await listed(_event(validator, index, raw) for index, raw in enumerate(events))
             case "application/vnd.apache.avro" | "application/avro" | "avro/binary":
                 return await binaries.avro(validator, schemas, body, settings)
             case "application/protobuf" | "application/x-protobuf" | "application/vnd.google.protobuf":

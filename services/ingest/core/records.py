@@ -100,8 +100,9 @@ class Validator:
             place: ZoneInfo(field.zone) for place, field in enumerate(source.fields) if field.zone is not None
         }
 
-    def lines(self, body: bytes, most: int = sys.maxsize) -> list[Good | Bad]:
-        """NDJSON; empty lines are no records. TooLarge if there are more than `most`: before any of them is looked at."""
+    def lines(self, body: bytes, most: int = sys.maxsize) -> Iterable[Good | Bad]:
+        """NDJSON; empty lines are no records. A list if they could be looked at together, which is fast; else each is
+        looked at as it is asked for. TooLarge if there are more than `most`: before any of them is looked at."""
         raws = [line for line in body.split(b"\n") if line.strip()]
         if len(raws) > most:
             raise too_many(most)
@@ -113,14 +114,12 @@ class Validator:
             return self.texts(raws)
         if len(body) > MAX_RECORD and any(len(raw) > MAX_RECORD for raw in raws):
             return self.texts(raws)
-        records = zip(decoded, raws, strict=True)
-        return self._plain(decoded, raws) or [
-            self._accept(index, each, raw) for index, (each, raw) in enumerate(records)
-        ]
+        plain = self._plain(decoded, raws)
+        return map(self._accept, count(), decoded, raws) if plain is None else plain
 
-    def texts(self, raws: Iterable[bytes]) -> list[Good | Bad]:
-        """JSON documents, one record each."""
-        return [self.single(index, raw) for index, raw in enumerate(raws)]
+    def texts(self, raws: Iterable[bytes]) -> Iterable[Good | Bad]:
+        """JSON documents, one record each, as they are asked for."""
+        return map(self.single, count(), raws)
 
     def single(self, index: int, raw: bytes, traceparent: str | None = None) -> Good | Bad:
         """One JSON object."""
@@ -132,27 +131,26 @@ class Validator:
         try:
             return self._accept(index, self.one.decode(raw), raw, traceparent)
         except BROKEN as error:
-            return Bad(index, _explain(error, raw), raw, self._id_of(raw))
+            return self._refused(index, error, raw)
 
-    def decoded(self, values: Sequence[dict[str, Any]]) -> list[Good | Bad]:
-        """`values` of each."""
+    def decoded(self, values: Sequence[dict[str, Any]]) -> Iterable[Good | Bad]:
+        """`values` of each; a list if they could be looked at together."""
         try:
             records = msgspec.convert(values, self.structs, strict=True)
             plain = self._plain(records, [b""] * len(records))
         except msgspec.ValidationError:
             plain = None
-        return plain or [self.values(index, each) for index, each in enumerate(values)]
+        return map(self.values, count(), values) if plain is None else plain
 
     def values(self, index: int, values: dict[str, Any]) -> Good | Bad:
         """A record that is decoded already. What is refused is kept as JSON, so that it can be driven again."""
         try:
             result = self._accept(index, msgspec.convert(values, self.struct, strict=True), b"")
         except msgspec.ValidationError as error:
-            raw = as_json(values)
-            return Bad(index, _explain(error, raw), raw, self._id_of(raw))
+            return self._refused(index, error, as_json(values))
         if isinstance(result, Bad):
             raw = as_json(values)
-            return Bad(index, result.error, raw, self._id_of(raw))
+            return Bad(index, result.error, raw, self._id_of(_loosely(raw)))
         return result
 
     def _plain(self, records: Sequence[Any], raws: Sequence[bytes]) -> list[Good | Bad] | None:
@@ -224,17 +222,16 @@ class Validator:
             value.isoformat() if isinstance(value, datetime) else str(value)[:100].replace("\0", "\\u0000")
         )
         error = BadMessage(f"{name} {what}", field=name, value=shown, rule=rule, code=code)
-        return Bad(index, error, raw, self._id_of(raw))
+        return Bad(index, error, raw, self._id_of(_loosely(raw)))
 
-    def _id_of(self, raw: bytes) -> str | None:
-        """The event's id, if the record can be read that far."""
-        if self.source.event_id is None:
-            return None
-        try:
-            found = msgspec.json.decode(raw)
-        except BROKEN:
-            return None
-        id = found.get(self.source.event_id) if isinstance(found, dict) else None
+    def _refused(self, index: int, error: Exception, raw: bytes) -> Bad:
+        """What msgspec says of it."""
+        found = _loosely(raw)
+        return Bad(index, _explain(error, raw, found), raw, self._id_of(found))
+
+    def _id_of(self, found: dict[str, Any]) -> str | None:
+        """The event's id, if the record could be read that far."""
+        id = None if self.source.event_id is None else found.get(self.source.event_id)
         return id if isinstance(id, str) else None
 
 
@@ -242,19 +239,22 @@ def _no_key(values: tuple[Any, ...]) -> bytes | None:
     return None
 
 
-def _explain(error: Exception, raw: bytes) -> BadMessage:
+def _loosely(raw: bytes) -> dict[str, Any]:
+    """A JSON object, whatever is in it; empty if it cannot be read."""
+    try:
+        found = msgspec.json.decode(raw)
+    except BROKEN:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _explain(error: Exception, raw: bytes, found: dict[str, Any]) -> BadMessage:
     """msgspec's message, as field, value and rule: "Expected `int`, got `str` - at `$.dep_delay`"."""
     text, _, path = str(error).partition(" - at `$")
     field = path.rstrip("`").lstrip(".") or None
-    value = None
     if "unknown field" in text or "missing required field" in text:
         field = text.rpartition("`")[0].rpartition("`")[2] or field
-    if field is not None:
-        try:
-            found = msgspec.json.decode(raw)
-            value = str(found.get(field))[:100] if isinstance(found, dict) and field in found else None
-        except BROKEN:
-            value = None
+    value = str(found[field])[:100] if field in found else None
     reason = f"{field}: {text}" if field else text
     return BadMessage(reason, field=field, value=value, rule=text, code=code_of(error, raw))
 

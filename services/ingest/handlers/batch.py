@@ -4,12 +4,14 @@ import asyncio
 import base64
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from libs.common import telemetry
 from libs.common.clock import milliseconds
@@ -21,10 +23,15 @@ from services.ingest.core.records import MAX_RECORD, Bad, Good
 from services.ingest.core.redrives import CUT
 from services.ingest.core.signatures import replayed
 from services.ingest.handlers.submission import COUNTED, Submission
+from services.ingest.handlers.turns import in_turns
 
 if TYPE_CHECKING:
     from services.ingest.handlers.writer import Writer
 
+Record = tuple[bytes | None, bytes | None, Headers]
+"""Key, value, headers."""
+MANY = 2_000
+"""Records of a request that are published before others have their turn."""
 _JSON = msgspec.json.Encoder()
 """Writes times as RFC 3339, in quotes."""
 
@@ -46,8 +53,8 @@ class Batch:
         self.contract: Contract | None = None
         self.rows: list[tuple[Any, ...]] = []
         """Of `contract`, and to be written yet: many are written faster than one by one."""
-        self.others: dict[str, list[tuple[bytes, bytes | None, Headers]]] = defaultdict(list)
-        """What goes to the only partition of other topics: key, value, headers."""
+        self.others: dict[str, list[Record]] = defaultdict(list)
+        """What goes to the only partition of other topics."""
         self.counts, self.receipts = dict.fromkeys(COUNTED, 0), list[str]()
         """What became of all its records, and of whose."""
 
@@ -55,8 +62,8 @@ class Batch:
     def is_empty(self) -> bool:
         return not self.others and not any(self.events)
 
-    def take(self, submission: Submission) -> None:
-        """Decide on every record of a request."""
+    async def take(self, submission: Submission) -> None:
+        """Decide on every record of a request, in turns, so that others go on meanwhile."""
         stamp = [
             ("sx-receipt", submission.receipt.encode()),
             ("sx-ingested", str(self.ms).encode()),
@@ -72,20 +79,11 @@ class Batch:
         before, records = [len(each) for each in self.events], submission.records
         if self.writer.parking is not None and first is None:
             records = self.writer.parking.sieve(self, submission, stamp)
-        if first is not None or not self._all_new(records, submission, stamp):
-            for record in records:
-                if first is not None and (isinstance(record, Good) or not self._refuses(submission)):
-                    submission.note(duplicate(record, first))
-                elif isinstance(record, Good):
-                    self._good(record, submission, stamp)
-                else:
-                    submission.note(self._bad(record, submission))
+        await self._decide(records, submission, stamp, first)
         if delivery is not None and first is None and submission.accepted:
-            self.ids[delivery] = submission.receipt
-            submission.new.append(delivery)
+            self._know(delivery, submission)
         if submission.counts["dead_lettered"] and self._has_letters_once(submission):
-            self.ids[letters_of(submission.receipt)] = submission.receipt
-            submission.new.append(letters_of(submission.receipt))
+            self._know(letters_of(submission.receipt), submission)
         submission.places = {
             partition: (length, len(self.events[partition]) - 1)
             for partition, length in enumerate(before)
@@ -97,12 +95,32 @@ class Batch:
         for status, count in submission.counts.items():
             self.counts[status] += count
 
+    async def _decide(
+        self, records: Sequence[Good | Bad], submission: Submission, stamp: Headers, first: str | None
+    ) -> None:
+        """`first`: the receipt of the same delivery, if it came before."""
+        goods = self._all_new(records, submission) if first is None else None
+        if goods is not None:
+            headers = [*stamp, *submission.headers]
+            async for at in in_turns(range(0, len(goods), MANY), 1):
+                self._add(goods[at : at + MANY], submission, headers)
+            return
+        async for record in in_turns(records):
+            if first is not None and (isinstance(record, Good) or not self._refuses(submission)):
+                submission.note(duplicate(record, first))
+            elif isinstance(record, Good):
+                self._good(record, submission, stamp)
+            else:
+                submission.note(self._bad(record, submission))
+
     def enter(self) -> None:
         """Into the books, when all is taken."""
         source, counts = self.writer.source.id, self.counts
         accepted = sum(counts.values()) - counts["refused"]
         if not accepted:
             return
+        if counts["dead_lettered"]:
+            telemetry.DEAD_LETTERS.labels("ingest", self.writer.topic).inc(counts["dead_lettered"])
         entry = LedgerEntry.build(
             source=source,
             minute=self.minute,
@@ -123,6 +141,11 @@ class Batch:
         found = self.writer.window.find(id, self.ms)
         return None if found is None else found.receipt
 
+    def _know(self, id: Hashable, submission: Submission) -> None:
+        """What comes again under this id is a duplicate."""
+        self.ids[id] = submission.receipt
+        submission.new.append(id)
+
     def _refuses(self, submission: Submission) -> bool:
         return submission.contract.source.on_malformed == "refuse" and not submission.unattended
 
@@ -130,22 +153,21 @@ class Batch:
         """What is malformed has no id; it is known by its body, where what is well formed is known too."""
         return self.writer.source.event_id is not None and submission.sha256 is not None
 
-    def _all_new(self, records: Sequence[Good | Bad], submission: Submission, stamp: Headers) -> bool:
-        """Takes all records of a request at once, if each is good and new; else none, and says so."""
+    def _all_new(self, records: Sequence[Good | Bad], submission: Submission) -> Sequence[Good] | None:
+        """All records of a request, to be published at once, if each is good and new: their ids are known from now on."""
         goods: list[Good] = []
         for record in records:
             if not isinstance(record, Good) or record.traceparent:
-                return False
+                return None
             goods.append(record)
         ids = [record.event_id for record in goods if record.event_id is not None]
         if submission.letters or len(set(ids)) < len(ids):
-            return False
+            return None
         if not (self.ids.keys().isdisjoint(ids) and self.writer.window.knows_none(ids)):
-            return False
+            return None
         self.ids.update(dict.fromkeys(ids, submission.receipt))
         submission.new += ids
-        self._add(goods, submission, [*stamp, *submission.headers])
-        return True
+        return goods
 
     def _good(self, record: Good, submission: Submission, stamp: Headers) -> None:
         event_id = record.event_id
@@ -154,8 +176,7 @@ class Batch:
             if receipt is not None:
                 submission.note(duplicate(record, receipt))
                 return
-            self.ids[event_id] = submission.receipt
-            submission.new.append(event_id)
+            self._know(event_id, submission)
         headers = [*stamp, *submission.headers]
         if record.traceparent:
             headers = [*stamp, ("traceparent", record.traceparent.encode())]
@@ -182,6 +203,8 @@ class Batch:
         partitions = self.place([record.key or b"" for record in records])
         for at, (record, partition, own) in enumerate(zip(records, partitions, headers, strict=True), place):
             self.events[partition].append((record.key, at, own))
+        if len(self.rows) >= MANY:
+            self._write()
 
     def _headers(self, records: Sequence[Good], headers: Headers) -> list[Headers]:
         """Of each; with the attributes of an event, if it is one."""
@@ -200,8 +223,8 @@ class Batch:
             self.values += self.contract.encoder.encode(self.rows)
             self.rows.clear()
 
-    def written(self) -> list[list[tuple[bytes | None, bytes | None, Headers]]]:
-        """What goes to each partition of the source's topic: key, value, headers."""
+    def written(self) -> list[list[Record]]:
+        """What goes to each partition of the source's topic."""
         self._write()
         values = self.values
         return [[(key, values[place], headers) for key, place, headers in events] for events in self.events]
@@ -234,11 +257,10 @@ class Batch:
             service="ingest",
             schema_ids=[submission.contract.schema_id],
             code_version=telemetry.CODE_VERSION,
-            trace_id=telemetry.trace_of(submission.headers),
+            trace_id=submission.trace_id,
             receipt=submission.receipt,
             minute=self.minute,
         )
-        telemetry.DEAD_LETTERS.labels("ingest", self.writer.topic).inc()
         headers = [*submission.headers, ("sx-receipt", submission.receipt.encode())]
         self.others[DEAD.name].append((self.writer.source.id.encode(), letter.encode(), headers))
         return result | {"status": "dead_lettered", "dead_letter": letter.id}
@@ -258,35 +280,49 @@ class Batch:
             self.events[partition].append((None, len(self.values), headers))
         self.values.append(b"")
 
-    async def send(self, writer: AIOKafkaProducer) -> Mapping[int, Sequence[tuple[int, int]]]:
-        """Whole batches per partition: an await per batch and not per record.
+    async def send(self, producer: AIOKafkaProducer) -> Mapping[int, Sequence[tuple[int, int]]]:
+        """Returns when the brokers have it. Whole batches of Kafka's: an await for each of them and not per record.
 
         Of the source's topic: partition → where each batch of it begins, as place and as offset.
         """
-        topic = self.writer.topic
-        going = {(topic, number): written for number, written in enumerate(self.written()) if written}
+        going = {
+            (self.writer.topic, number): written for number, written in enumerate(self.written()) if written
+        }
         going |= {(name, 0): written for name, written in self.others.items()}
-        begins: dict[tuple[str, int], list[tuple[int, asyncio.Future[Any]]]] = {}
-        for (name, number), written in going.items():
-            begins[name, number] = futures = []
-            to, batch, first = self.writer.settings.prefix + name, writer.create_batch(), 0
-            size = 0
-            for place, (key, value, headers) in enumerate(written):
-                if batch.append(key=key, value=value, timestamp=self.ms, headers=headers) is None:
-                    futures.append((first, await writer.send_batch(batch, to, partition=number)))
-                    size, batch, first = size + batch.size(), writer.create_batch(), place
-                    batch.append(key=key, value=value, timestamp=self.ms, headers=headers)
-            futures.append((first, await writer.send_batch(batch, to, partition=number)))
-            if name == topic:
-                self.sizes[number] = size + batch.size()
-        await asyncio.gather(*(future for futures in begins.values() for _, future in futures))
+        packs = {
+            to: [pack async for pack in self._packed(producer, written)] for to, written in going.items()
+        }
+        begins: dict[int, Sequence[tuple[int, asyncio.Future[Any]]]] = {}
+        futures: list[asyncio.Future[Any]] = []
+        for (name, number), packed in packs.items():
+            to = self.writer.settings.prefix + name
+            sent = [(first, await producer.send_batch(pack, to, partition=number)) for first, pack in packed]
+            futures += [future for _, future in sent]
+            if name == self.writer.topic:
+                begins[number] = sent
+                self.sizes[number] = sum(pack.size() for _, pack in packed)
+        await asyncio.gather(*futures)
         for (name, _), written in going.items():
             telemetry.PRODUCED.labels("ingest", name).inc(len(written))
         return {
-            number: [(place, future.result().offset) for place, future in futures]
-            for (name, number), futures in begins.items()
-            if name == topic
+            number: [(first, future.result().offset) for first, future in sent]
+            for number, sent in begins.items()
         }
+
+    async def _packed(
+        self, producer: AIOKafkaProducer, written: Sequence[Record]
+    ) -> AsyncIterator[tuple[int, BatchBuilder]]:
+        """Records in batches, each with the place of its first one; others have their turn after each but the last."""
+        first = place = 0
+        while first < len(written):
+            pack = producer.create_batch()
+            for key, value, headers in islice(written, first, None):
+                if pack.append(key=key, value=value, timestamp=self.ms, headers=headers) is None:
+                    await asyncio.sleep(0)
+                    break
+                place += 1
+            yield first, pack
+            first = place
 
 
 def located(

@@ -1,7 +1,7 @@
 """Bodies of Avro, Protobuf and JSON: a container that has its schema with it, or messages whose schemas are in the
 registry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from libs.common.errors import BadMessage
@@ -10,6 +10,7 @@ from services.ingest.core.avro import container
 from services.ingest.core.framing import messages
 from services.ingest.core.records import MAX_RECORD, Bad, Good, Validator, as_json
 from services.ingest.handlers.schemas import Found, Reader, Schemas
+from services.ingest.handlers.turns import listed
 from services.ingest.settings import Settings
 
 
@@ -17,7 +18,8 @@ async def avro(validator: Validator, schemas: Schemas, body: bytes, settings: Se
     """The records of a body; BadMessage if it cannot be cut into records."""
     if body[:3] == b"Obj":
         reader, records = container(body, settings.max_body, settings.max_records)
-        return checked(validator, [timed(index, reader, each) for index, each in enumerate(records)])
+        found = await listed(timed(index, reader, each) for index, each in enumerate(records))
+        return await listed(checked(validator, found))
     return await registered(validator, schemas, body, settings)
 
 
@@ -27,9 +29,8 @@ async def registered(
     """Messages, each by the schema that it names; one that cannot be read is an error of that record."""
     cut = messages(body, settings.max_records)
     readers = await schemas.of(schema_ids(cut))
-    return checked(
-        validator, [_read(validator, index, message, readers) for index, message in enumerate(cut)]
-    )
+    found = await listed(_read(validator, index, message, readers) for index, message in enumerate(cut))
+    return await listed(checked(validator, found))
 
 
 def _read(
@@ -59,11 +60,11 @@ def timed(index: int, reader: Reader, values: dict[str, Any]) -> dict[str, Any] 
         return Bad(index, error, as_json(values))
 
 
-def checked(validator: Validator, found: list[dict[str, Any] | Good | Bad]) -> list[Good | Bad]:
+def checked(validator: Validator, found: Sequence[dict[str, Any] | Good | Bad]) -> Iterable[Good | Bad]:
     """What could be read, by the rules of its source."""
     values = [each for each in found if isinstance(each, dict)]
     if len(values) == len(found):
         return validator.decoded(values)
-    return [
+    return (
         validator.values(index, each) if isinstance(each, dict) else each for index, each in enumerate(found)
-    ]
+    )

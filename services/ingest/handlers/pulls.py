@@ -23,6 +23,7 @@ from services.ingest.core.pages import Standing, portions
 from services.ingest.handlers.connectors import CONNECTORS, Desk
 from services.ingest.handlers.connectors.auth import Credentials
 from services.ingest.handlers.submission import Submission
+from services.ingest.handlers.turns import listed
 from services.ingest.handlers.writers import Writers
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,8 @@ class Pulls:
         for some in portions(records, settings.max_records, settings.max_body):
             writer = self.writers.get(source.id)
             contract = writer.contract
-            submission = Submission(contract, contract.validator.texts(some), unattended=True)
+            checked = await listed(contract.validator.texts(some))
+            submission = Submission(contract, checked, unattended=True)
             await writer.submit(submission)
             statuses += [result["status"] for result in submission.results]
         return statuses

@@ -64,6 +64,11 @@ class Submission:
         """Of this request alone, whatever it brings."""
         return uuid4().hex
 
+    @cached_property
+    def trace_id(self) -> str | None:
+        """Of the trace that it is part of."""
+        return telemetry.trace_of(self.headers)
+
     def note(self, result: dict[str, Any]) -> None:
         """What became of a record."""
         self.counts[result["status"]] += 1

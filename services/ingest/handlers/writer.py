@@ -293,7 +293,7 @@ class Writer:
             if submission.does is not None:
                 submission.does(batch)
                 continue
-            batch.take(submission)
+            await batch.take(submission)
             if self.parking is not None:  # what is parked was noted before the others
                 submission.results.sort(key=itemgetter("index"))
         batch.enter()

@@ -31,7 +31,7 @@ def keys(expression: str, *records: dict[str, Any]) -> list[bytes | None]:
     assert isinstance(defined.key, KeyExpression)
     base = {"id": "1", "at": AT, "line": None, "car": 7}
     raws = [json.dumps({**base, **record}).encode() for record in records]
-    found = Keys(defined, defined.key).all(Validator(defined).texts(raws))
+    found = Keys(defined, defined.key).all(list(Validator(defined).texts(raws)))
     return [each.key for each in found if isinstance(each, Good)]
 
 
@@ -52,7 +52,7 @@ def test_what_is_refused_stays_in_its_place() -> None:
     defined = source({"expression": "upper(line)"})
     assert isinstance(defined.key, KeyExpression)
     raws = [b"{", json.dumps({"id": "1", "at": AT, "line": "a", "car": 1}).encode(), b"[]"]
-    bad, good, worse = Keys(defined, defined.key).all(Validator(defined).texts(raws))
+    bad, good, worse = Keys(defined, defined.key).all(list(Validator(defined).texts(raws)))
     assert isinstance(bad, Bad)
     assert isinstance(worse, Bad)
     assert isinstance(good, Good)

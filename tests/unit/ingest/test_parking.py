@@ -95,7 +95,7 @@ class World:
         batch = Batch(self.writer, self.now)
         for submission in submissions:
             if submission.does is None:
-                batch.take(submission)
+                all(batch.take(submission).__await__())  # its turns
             else:
                 submission.does(batch)
         batch.enter()
@@ -111,7 +111,7 @@ class World:
         """What became of each record."""
         assert self.writer is not None
         body = "\n".join(json.dumps(each) for each in records).encode()
-        submission = Submission(self.writer.contract, self.writer.contract.validator.lines(body))
+        submission = Submission(self.writer.contract, list(self.writer.contract.validator.lines(body)))
         self.commit(submission)
         found = {each["index"]: each["status"] for each in submission.results}
         return [found[index] for index in range(len(records))]
@@ -332,6 +332,6 @@ async def test_an_order_to_drive_letters_again_is_not_parked() -> None:
     assert world.writer is not None
     body = json.dumps(event("a", "late")).encode()
     contract = world.writer.contract
-    submission = Submission(contract, contract.validator.lines(body), letters=["letter"])
+    submission = Submission(contract, list(contract.validator.lines(body)), letters=["letter"])
     world.commit(submission)
     assert submission.results[0]["status"] == "published"
