@@ -6,10 +6,12 @@ A rule that does not apply to an event (its `where` is not true) is satisfied by
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
-from libs.common.catalog import Rule, Source
+from libs.common.catalog import Catalog, Rule, Source
+from libs.common.compiled import Compiled
 from libs.common.errors import DefinitionError
 from libs.common.expressions import predicate
 
@@ -71,6 +73,17 @@ def compile_rules(rules: Sequence[Rule], source: Source) -> list[CompiledRule]:
                 applies = predicate(rule.where, source.field_types).polars().fill_null(False)
             compiled.append(CompiledRule(rule, applies))
     return compiled
+
+
+def rules_by_source(catalog: Catalog, compiled: Compiled) -> dict[str, list[CompiledRule]]:
+    """The rules of each source; without those that do not fit it, as is said in the log."""
+    compiled_rules: dict[str, list[CompiledRule]] = {source.id: [] for source in catalog.sources}
+    for rule in catalog.rules:
+        source = catalog.source(rule.source)
+        if source is not None:
+            found = compiled.of(f"rule {rule.id}", (rule, source), partial(compile_rules, [rule], source))
+            compiled_rules[source.id] += [] if isinstance(found, DefinitionError) else found
+    return compiled_rules
 
 
 def references_of(rules: Sequence[CompiledRule]) -> set[str]:

@@ -1,25 +1,15 @@
 """The KPIs and rules in force, compiled as the catalog changes."""
 
-import logging
-from collections.abc import Callable, Mapping
-from functools import partial
-from operator import is_
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 from libs.common.catalog import Catalog, Kpi, Source
+from libs.common.compiled import Compiled
 from libs.common.errors import DefinitionError, TryLater
 from libs.common.events import CatalogEntry
-from libs.common.rules import CompiledRule, compile_rules, references_of
+from libs.common.rules import CompiledRule, references_of, rules_by_source
 from services.detector.core.definitions import CompiledKpi, compile_kpi
 from services.detector.core.signals import RuleOnKpi
 from services.detector.core.windows import Windows
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-Parts = tuple[object, ...]
-Made = tuple[Parts, Any]
-"""Of which definitions, these very objects; what: compiled, or the DefinitionError."""
 
 
 class Definitions:
@@ -49,8 +39,7 @@ class Definitions:
         """Signal rules by KPI id."""
         self.parked: dict[str, str] = {}
         """KPI id → why it does not run."""
-        self.compiled: dict[str, Made] = {}
-        """KPI version or rule → what it was compiled to: one changes, and hundreds stay as they are."""
+        self.compiled = Compiled()
         self.version = 0
         """Counts up with every change."""
         self.listeners: list[Callable[[], None]] = []
@@ -88,12 +77,12 @@ class Definitions:
             self._compile_all()
 
     def _compile_all(self) -> None:
-        former, self.compiled = self.compiled, {}
+        self.compiled.anew()
         kpis = [
             compiled
             for versions in self.written.values()
             for version, kpi in versions.items()
-            if (compiled := self._kpi(former, kpi, version, newest=version == max(versions))) is not None
+            if (compiled := self._kpi(kpi, version, newest=version == max(versions))) is not None
         ]
         self.kpis = {compiled.name: compiled for compiled in kpis}
         self.by_source, self.over, self.windows = {}, {}, {}
@@ -103,7 +92,7 @@ class Definitions:
                 self.windows.setdefault(compiled.source.id, set()).add(compiled.windows)
             for id in dict.fromkeys(compiled.kpi.over.values()):
                 self.over.setdefault(id, []).append(compiled)
-        self.rules = {source.id: self._rules(former, source) for source in self.catalog.sources}
+        self.rules = rules_by_source(self.catalog, self.compiled)
         judged = [(each.kpi, each.version) for each in kpis]
         judged += [
             (kpi, self.catalog.version("kpi", kpi.id)) for kpi in self.catalog.kpis if kpi.engine == "flink"
@@ -116,44 +105,20 @@ class Definitions:
         for listener in self.listeners:
             listener()
 
-    def _kpi(self, former: Mapping[str, Made], kpi: Kpi, version: int, *, newest: bool) -> CompiledKpi | None:
+    def _kpi(self, kpi: Kpi, version: int, *, newest: bool) -> CompiledKpi | None:
         source = self.catalog.source(kpi.source or "")
         wanted = {each.reference for each in kpi.enrich}
         references = [each for each in self.catalog.sources if each.reference and each.id in wanted]
-        found = self._made(
-            f"{kpi.id}@{version}", former, (kpi, source, *references),
+        found = self.compiled.of(
+            f"kpi {kpi.id}@{version}",
+            (kpi, source, *references),
             lambda: compile_kpi(kpi, version, source, references),
-        )  # fmt: skip
+        )
         if newest:
             self.parked.pop(kpi.id, None)
             if isinstance(found, DefinitionError):
                 self.parked[kpi.id] = str(found)
         return None if isinstance(found, DefinitionError) else found
-
-    def _rules(self, former: Mapping[str, Made], source: Source) -> list[CompiledRule]:
-        compiled: list[CompiledRule] = []
-        for rule in self.catalog.rules:
-            if rule.source == source.id:
-                made = partial(compile_rules, [rule], source)
-                found = self._made(f"rule {rule.id}", former, (rule, source), made)
-                compiled += [] if isinstance(found, DefinitionError) else found
-        return compiled
-
-    def _made(
-        self, name: str, former: Mapping[str, Made], parts: Parts, make: Callable[[], T]
-    ) -> T | DefinitionError:
-        """What was made of just these parts, or is now; the error if nothing can be."""
-        known = former.get(name)
-        if known is not None and len(known[0]) == len(parts) and all(map(is_, known[0], parts)):
-            self.compiled[name] = known
-            return known[1]
-        try:
-            found: T | DefinitionError = make()
-        except DefinitionError as error:
-            log.error("a definition does not compile", extra={"fields": {"name": name, "error": str(error)}})
-            found = error
-        self.compiled[name] = parts, found
-        return found
 
     def references(self) -> dict[str, Source]:
         """The reference sources that rules look into, and that KPIs are enriched with."""

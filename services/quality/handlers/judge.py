@@ -1,7 +1,6 @@
 """Judging events: verdicts per rule and hour, counted in the transaction that moves the offset."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -11,12 +10,13 @@ from aiokafka import TopicPartition
 
 from libs.common import clock
 from libs.common.catalog import Catalog, Source
-from libs.common.errors import DefinitionError, TryLater
+from libs.common.compiled import Compiled
+from libs.common.errors import TryLater
 from libs.common.events import CatalogEntry
 from libs.common.kafka import Record
 from libs.common.references import References
 from libs.common.registry import Codecs
-from libs.common.rules import CompiledRule, compile_rules, references_of, verdicts
+from libs.common.rules import CompiledRule, references_of, rules_by_source, verdicts
 from libs.common.settings import ServiceSettings
 from libs.common.stream.stored import Bad, Connection
 from libs.common.topics import EVENTS
@@ -27,8 +27,6 @@ from services.quality.core.incidents import Counts
 from services.quality.handlers.arrivals import note
 from services.quality.handlers.incidents import observe
 from services.quality.handlers.sampling import Sampler
-
-log = logging.getLogger(__name__)
 
 HOUR = "__hour"
 
@@ -47,22 +45,19 @@ class Judge:
         self.settings, self.pool, self.catalog = settings, pool, catalog
         self.codecs, self.references = codecs, references
         self.rules: dict[str, list[CompiledRule]] = {}
+        """By source."""
+        self.compiled = Compiled()
         self.lock = asyncio.Lock()
         self.sampler = Sampler()
 
     async def redefine(self, entry: CatalogEntry) -> None:
-        """Compile the rules anew; one that does not compile is left out, and said so."""
+        """Compile what an entry changes; a rule that does not compile is left out."""
         if entry.kind not in ("source", "rule"):
             return
-        rules: dict[str, list[CompiledRule]] = {}
-        for source in self.catalog.sources:
-            for rule in self.catalog.rules:
-                try:
-                    rules.setdefault(source.id, []).extend(compile_rules([rule], source))
-                except DefinitionError as error:
-                    fields = {"rule": rule.id, "error": str(error)}
-                    log.error("a rule does not compile", extra={"fields": fields})
-        self.rules = rules
+        self.compiled.anew()
+        self.rules = rules_by_source(self.catalog, self.compiled)
+        if entry.kind == "source":
+            return
         versions = [(rule.id, self.catalog.version("rule", rule.id)) for rule in self.catalog.rules]
         async with self.lock, self.pool.acquire() as connection, connection.transaction():
             await store.set_rules(connection, versions)
