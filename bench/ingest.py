@@ -27,8 +27,8 @@ from bench.job import PARTITIONS
 from bench.load import Generator, Load, template
 from bench.meter import Meter, cpu_seconds, memory
 from bench.report import Figure, console, middle, ratio, spread, table
-from libs.common.encoder import Encoder
 from libs.common.partitioning import partitions_for
+from services.ingest.core.encoder import Encoder
 from services.ingest.core.records import Good, Validator
 
 WARM_SECONDS = 2.0

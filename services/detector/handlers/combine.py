@@ -18,7 +18,6 @@ from libs.common.errors import BadMessage, TryLater
 from libs.common.expressions import TIME
 from libs.common.kafka import Headers, Record, consumer, read_all
 from libs.common.settings import ServiceSettings
-from libs.common.shared import Shared
 from libs.common.stream import Limit, Output, Outputs, dead_letter
 from libs.common.topics import DEAD, EVENTS, INPUTS, PARTIALS
 from services.detector.core.combine import by_shape, chosen, partials, split
@@ -29,6 +28,7 @@ from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasures import AGAIN_SECONDS
 from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
+from services.detector.handlers.shared import Shared
 from services.detector.settings import Settings
 
 log = logging.getLogger(__name__)

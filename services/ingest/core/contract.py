@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from libs.common.catalog import KeyExpression, Source
-from libs.common.encoder import Encoder
+from services.ingest.core.encoder import Encoder
 from services.ingest.core.keys import Keys
 from services.ingest.core.minimise import Minimiser
 from services.ingest.core.records import Validator

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from libs.common.shared import Shared
+from services.detector.handlers.shared import Shared
 
 
 class Clock:

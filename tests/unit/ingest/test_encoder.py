@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.catalog import DEFINITION, Source
-from libs.common.encoder import Encoder
 from libs.common.wire import Codec
+from services.ingest.core.encoder import Encoder
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "string": st.text() | st.text(min_size=500, max_size=3_000).map(lambda text: text[:1] * 2_000),
