@@ -195,6 +195,7 @@ async def push(bench: Bench, peers: Sequence[Program]) -> list[Figure]:
     servers = [Ingest(), *(each for each in peers if isinstance(each, Server))]
     found: dict[str, list[Run]] = {each.title: [] for each in servers}
     kafka: dict[str, list[tuple[float, float]]] = {way: [] for way in ALONE}
+    await run(bench, servers[0])  # not counted: in its first minute the broker's JVM compiles itself
     for number in range(bench.runs):
         for way, measured in kafka.items():
             measured.append(await alone(bench, way))
