@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import context as contexts
 from opentelemetry import propagate
-from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -187,12 +187,13 @@ class Observed:
         given = {_TRACE[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE}
         context = propagate.extract(given) if given else None
         span = telemetry.tracer.start_span(f"{scope['method']} {scope['path']}", context, SpanKind.SERVER)
-        # As `start_as_current_span` does it, in a third of the time.
+        # As `start_as_current_span` does it, in less than half of the time.
         outside = contexts.attach(set_span_in_context(span, context))
         try:
             await self.app(scope, receive, sent)
         except Exception as error:
             span.record_exception(error)
+            span.set_status(Status(StatusCode.ERROR))
             log.exception("unexpected", extra={"fields": {"path": scope["path"]}})
             if answered:
                 raise

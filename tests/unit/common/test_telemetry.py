@@ -130,6 +130,7 @@ async def test_what_nobody_foresaw_is_a_500_with_its_trace_and_is_kept_with_the_
     (span,) = spans.get_finished_spans()
     assert (answer.status_code, answer.json()["trace_id"]) == (500, TRACEPARENT.split("-")[1])
     assert [event.name for event in span.events] == ["exception"]
+    assert span.status.status_code is trace.StatusCode.ERROR
     assert "of the test" not in answer.text
 
 

@@ -31,15 +31,12 @@ def good(count: int) -> list[bytes]:
 
 
 def writer(policy: str = "refuse") -> Writer:
-    defined, none = source(on_malformed=policy), no_server()
+    defined = source(on_malformed=policy)
+    none: Any = None
     catalog = Catalog.of([defined])
     layout = Layout(SETTINGS, none, catalog, defined)
     layout.lay(defined.partitions)
     return Writer(SETTINGS, Admission(10**9, 10**9), layout, Known(SETTINGS, catalog), none, defined, 1, 1)
-
-
-def no_server() -> Any:
-    return None
 
 
 async def turns_of(work: Any) -> tuple[Any, int]:
@@ -70,16 +67,18 @@ async def test_others_have_their_turn_between_so_many_items_and_none_is_left_out
 
 
 @pytest.mark.parametrize(
-    ("lines", "least"), [(good(3 * TURN), 0), ([BROKEN] * 3 * TURN, 2), ([*good(3 * TURN), BROKEN], 3)]
+    ("lines", "expected"), [(good(3 * TURN), 0), ([BROKEN] * 3 * TURN, 2), ([*good(3 * TURN), BROKEN], 3)]
 )
-async def test_lines_that_must_be_looked_at_one_by_one_are_in_turns(lines: list[bytes], least: int) -> None:
+async def test_lines_that_must_be_looked_at_one_by_one_are_in_turns(
+    lines: list[bytes], expected: int
+) -> None:
     records, turns = await turns_of(listed(Validator(source()).lines(b"\n".join(lines))))
     assert [isinstance(each, Good) for each in records] == [line != BROKEN for line in lines]
-    assert turns == least
+    assert turns == expected
 
 
 @pytest.mark.parametrize(
-    ("lines", "least"),
+    ("lines", "expected"),
     [
         (good(1), 0),
         (good(MANY), 0),
@@ -89,14 +88,14 @@ async def test_lines_that_must_be_looked_at_one_by_one_are_in_turns(lines: list[
     ],
 )
 async def test_a_large_request_is_decided_on_in_turns_and_a_small_one_at_once(
-    lines: list[bytes], least: int
+    lines: list[bytes], expected: int
 ) -> None:
     made = writer("dead_letter")
     batch = Batch(made, clock.now())
     records = list(made.contract.validator.lines(b"\n".join(lines)))
     submission = Submission(made.contract, records, sha256="0" * 64)
     _, turns = await turns_of(batch.take(submission))
-    assert turns == least
+    assert turns == expected
     assert sum(submission.counts.values()) == len(lines)
     assert submission.counts["dead_lettered"] == lines.count(BROKEN)
     assert sum(map(len, batch.events)) == len(set(lines) - {BROKEN})
