@@ -99,7 +99,6 @@ bench-ingest: ## events pushed over HTTP until acks=all, beside Go; memory under
 $(BENCHES): bench-%: setup
 	@$(PYTHON) -m bench.$* $(if $(runs),--runs $(runs)) $(if $(peers),--peers $(peers)) $(if $(only),--only $(only)) $(if $(overload),--overload $(overload))
 
-sim: export PYTHONHASHSEED = 0
 sim: setup ## the detector in virtual time, with faults from seeds (seeds=N first=K, or seed=K)
 	@$(PYTHON) -m tests.sim $(if $(seeds),--seeds $(seeds)) $(if $(first),--first $(first)) $(if $(seed),--seed $(seed))
 

@@ -1,5 +1,9 @@
 """Whatever strikes, what is committed in the end is what batch gives. More seeds: `make sim seeds=N`."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.generated.count import HELD
@@ -35,3 +39,13 @@ def test_committed_output_is_that_of_batch_whatever_strikes(first: int) -> None:
 )
 def test_a_seed_that_once_failed_holds(seed: int) -> None:
     simulate(Scenario.of(seed))
+
+
+@pytest.mark.parametrize("seed", [133, 134], ids=["a lost state", "a KPI over another"])
+def test_a_seed_plays_the_same_in_every_process(seed: int) -> None:
+    def story(hashes: str) -> str:
+        command = [sys.executable, "-m", "tests.sim", "--seed", str(seed)]
+        env = {**os.environ, "PYTHONHASHSEED": hashes}
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=120).stdout
+
+    assert story("0") == story("3")

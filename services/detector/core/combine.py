@@ -96,13 +96,13 @@ def series_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Expr:
 
 
 def split(rows: pl.DataFrame, targets: int) -> Mapping[int, pl.DataFrame]:
-    """The rows by merge partition: a stable hash of the series, so that a series always meets in one place."""
+    """The rows by merge partition, in its order: a stable hash of the series, so that a series always meets in one place."""
     if targets == 1 or rows.is_empty():
         return {0: rows} if rows.height else {}
     parts = rows.hstack([place(rows, targets).alias("__to")]).partition_by(
         "__to", as_dict=True, include_key=False
     )
-    return {int(number[0]): part for number, part in parts.items()}
+    return {int(number[0]): parts[number] for number in sorted(parts)}
 
 
 def place(rows: pl.DataFrame, targets: int) -> pl.Series:

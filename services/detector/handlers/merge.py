@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from libs.common import clock, telemetry
 from libs.common.errors import TryLater
 from libs.common.events import BackfillChanged, LateEvents, VersionReady
-from libs.common.kafka import Record, delete_before, read_between
+from libs.common.kafka import Record, delete_before, high_watermarks, read_between
 from libs.common.stream import Backoff, Output, Outputs
 from libs.common.topics import BACKFILLS, LATE, PARTIALS, STATE, VERSIONS
 from services.detector.core.budget import MIB, excess
@@ -130,7 +130,10 @@ class Merge:
     async def _rebuilt(
         self, client: AIOKafkaConsumer, tp: TopicPartition, fault: str, committed: int | None
     ) -> list[Output | Outputs]:
-        """Make the state anew from the events; goes on behind what it is made of. `committed`: see `Rebuild.run`."""
+        """Make the state anew from the events; goes on behind what it is made of.
+
+        `committed`: the offset of the partial rows up to which they were taken in; None if nobody knows: then it goes on
+        behind those that there are now."""
         number, began, backoff = tp.partition, clock.monotonic(), Backoff()
         telemetry.REBUILDS.labels(str(number)).inc()
         fields: dict[str, object] = {"partition": number, "fault": fault}
@@ -139,22 +142,28 @@ class Merge:
             while True:
                 engine = Engine(PARTIALS.partitions)
                 try:
-                    known = (await progress(self.settings)).values()
-                    await self._defined({name for each in known for name in each.live | each.behind.keys()})
+                    cut = committed
+                    if cut is None:
+                        cut = (await high_watermarks(self.settings, tp.topic))[number]
+                    known = await progress(
+                        self.settings
+                    )  # after the cut: all that the rows before it are for
+                    names = {name for each in known.values() for name in each.live | each.behind.keys()}
+                    await self._defined(names)
                     engine.define(self.definitions.kpis)
-                    found = await self.rebuild.run(tp, engine, committed)
+                    emissions = await self.rebuild.run(tp, engine, cut, known)
                     break
                 except TryLater as later:
                     log.warning("waiting", extra={"fields": {**fields, "reason": str(later)}})
                     await asyncio.sleep(backoff.next())
-        client.seek(tp, found.cut)
+        client.seek(tp, cut)
         now = int(clock.now().timestamp() * 1000)
-        partition = self.partitions[number] = Partition(engine, StateLog(number, Step(1, found.cut, now)))
+        partition = self.partitions[number] = Partition(engine, StateLog(number, Step(1, cut, now)))
         outputs: list[Output | Outputs] = []
-        for _, written in self.publisher.emissions(found.emissions):
+        for _, written in self.publisher.emissions(emissions):
             outputs += written
         outputs += await self._snapshot(number, partition)
-        windows = sum(each.due.height for each in found.emissions)
+        windows = sum(each.due.height for each in emissions)
         took = {"windows": windows, "seconds": round(clock.monotonic() - began, 3)}
         log.info("state made anew", extra={"fields": {**fields, **took}})
         return outputs

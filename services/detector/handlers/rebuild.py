@@ -8,7 +8,6 @@ If the group's offset is gone too, the cut is the end that the partial rows have
 
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 from aiokafka import TopicPartition
@@ -31,7 +30,7 @@ from services.detector.core.steps import Announcement, Emission, Mark, Ready
 from services.detector.core.windows import Session
 from services.detector.handlers import remembered
 from services.detector.handlers.archived import Archive
-from services.detector.handlers.combine import Progress, progress, watermark
+from services.detector.handlers.combine import Progress, watermark
 from services.detector.handlers.publishing import keys_of
 from services.detector.handlers.reading import Reading
 from services.detector.handlers.remembered import Heard, Told
@@ -40,13 +39,6 @@ from services.detector.settings import Settings
 log = logging.getLogger(__name__)
 
 TELL_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    cut: int
-    """Offset of the partial rows behind which the partition goes on."""
-    emissions: list[Emission]
 
 
 class Rebuild:
@@ -59,21 +51,25 @@ class Rebuild:
         """Merge partition → what is being read for it."""
         self.told_at = 0.0
 
-    async def run(self, tp: TopicPartition, engine: Engine, committed: int | None) -> Rebuilt:
-        """Fill an engine that has its definitions and nothing else. TryLater if something cannot be read now.
+    async def run(
+        self, tp: TopicPartition, engine: Engine, cut: int, known: Mapping[str, Progress]
+    ) -> list[Emission]:
+        """Fill an engine that has its definitions and nothing else; what is to be published. TryLater if something
+        cannot be read now.
 
-        `committed`: the offset of the partial rows up to which they were taken in; None if nobody knows.
+        `cut`: offset of the partial rows behind which the partition goes on. `known`: how far combine was after that.
         """
         number = tp.partition
         try:
-            combined = await committed_of(self.settings, "detector.combine")  # before the end: not beyond it
-            end = (await high_watermarks(self.settings, tp.topic))[number]
-            cut = end if committed is None else committed
+            combined = await committed_of(self.settings, "detector.combine")
+            end = (await high_watermarks(self.settings, tp.topic))[
+                number
+            ]  # all that is known was told before it
             heard = await remembered.heard(self.settings, tp, cut, end, lambda text: self._tell(number, text))
             told = await remembered.told(
                 self.settings, number, engine.kpis, self.observations, lambda text: self._tell(number, text)
             )
-            work = Work(engine, number, heard, told, await progress(self.settings))
+            work = Work(engine, number, heard, told, known)
             work.begin(await remembered.versions(self.settings))
             for source in {
                 each.source.id: each.source for each in engine.kpis.values() if each.source
@@ -83,8 +79,7 @@ class Rebuild:
                     place = TopicPartition(name, partition)
                     await self._read(work, source, place, combined.get(place, 0))
             work.give()
-            now = int(clock.now().timestamp() * 1000)
-            return Rebuilt(cut, rebuild.finish(engine, work.known, now))
+            return rebuild.finish(engine, work.known, int(clock.now().timestamp() * 1000))
         finally:
             self.shown.pop(number, None)
 
