@@ -25,8 +25,9 @@ def test_committed_output_is_that_of_batch_whatever_strikes(first: int) -> None:
 
 @pytest.mark.parametrize(
     "seed",
-    [256, 360, 161, 480, 581, 881, 1764, 1862],
+    [133, 256, 360, 161, 480, 581, 881, 1764, 1862],
     ids=[
+        "a KPI goes live while a lost state is made anew",
         "a KPI over one that gets a new version",
         "sessions with several events at one moment",
         "a process restores a state whose KPI it has not heard of",
@@ -46,6 +47,8 @@ def test_a_seed_plays_the_same_in_every_process(seed: int) -> None:
     def story(hashes: str) -> str:
         command = [sys.executable, "-m", "tests.sim", "--seed", str(seed)]
         env = {**os.environ, "PYTHONHASHSEED": hashes}
-        return subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=120).stdout
+        return subprocess.run(
+            command, env=env, check=True, capture_output=True, text=True, timeout=120
+        ).stdout
 
     assert story("0") == story("3")

@@ -96,7 +96,7 @@ def series_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.Expr:
 
 
 def split(rows: pl.DataFrame, targets: int) -> Mapping[int, pl.DataFrame]:
-    """The rows by merge partition, in its order: a stable hash of the series, so that a series always meets in one place."""
+    """The rows by merge partition, in order: a stable hash of the series, so that a series always meets in one place."""
     if targets == 1 or rows.is_empty():
         return {0: rows} if rows.height else {}
     parts = rows.hstack([place(rows, targets).alias("__to")]).partition_by(
