@@ -144,7 +144,9 @@ export const listRedrives = (signal?: AbortSignal) => get<Schemas['RedriveList']
 
 export const readRedrive = (id: string, signal?: AbortSignal) => get<Redrive>(path('redrives', id), {}, signal)
 
-export const commandRedrive = (id: string, command: 'go' | 'pause' | 'cancel') =>
+export type RedriveCommand = 'go' | 'pause' | 'cancel' | 'undo'
+
+export const commandRedrive = (id: string, command: RedriveCommand) =>
   post<Redrive>(path('redrives', id, command), {})
 
 export interface AuditQuery {

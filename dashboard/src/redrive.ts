@@ -4,14 +4,23 @@ import { integer } from './format.ts'
 
 export const CANARY = 10
 
-export const underWay = (state: RedriveSummary['state']): boolean => ['checking', 'canary', 'running'].includes(state)
-export const waits = (state: RedriveSummary['state']): boolean => ['checked', 'tried', 'paused'].includes(state)
+type State = RedriveSummary['state']
+const DRIVEN: readonly State[] = ['tried', 'paused', 'done', 'cancelled', 'failed']
 
-/** Of what is being done now, 0 to 1: of all letters that are checked, or of those that pass that are driven. */
-export function share({ state, letters, checked, driven, waiting }: RedriveSummary): number {
-  const [done, all] = state === 'checking' ? [checked, letters] : [driven, driven + waiting]
+export const drives = (state: State): boolean => ['checking', 'canary', 'running'].includes(state)
+export const underWay = (state: State): boolean => drives(state) || state === 'undoing'
+export const waits = (state: State): boolean => ['checked', 'tried', 'paused'].includes(state)
+
+/** Of what is being done now, 0 to 1: of all letters that are checked, of those that pass that are driven, or of the
+ * events that are taken back. */
+export function share({ state, letters, checked, driven, waiting, published, undone }: RedriveSummary): number {
+  const steps: Partial<Record<State, [number, number]>> = { checking: [checked, letters], undoing: [undone, undone + published] }
+  const [done, all] = steps[state] ?? [driven, driven + waiting]
   return all ? done / all : 1
 }
+
+/** How many events undoing it would take back: none while it is under way, or where it is undone already. */
+export const undoable = ({ state, published }: RedriveSummary): number => (DRIVEN.includes(state) ? published : 0)
 
 /** What letting it go on would do; null if nothing is left to do, or it goes on by itself. */
 export function onward({ state, canary, driven, waiting }: RedriveSummary): string | null {
@@ -24,6 +33,7 @@ export function onward({ state, canary, driven, waiting }: RedriveSummary): stri
 const COUNTS = [
   ['waiting', 'would pass'],
   ['published', 'published'],
+  ['undone', 'taken back'],
   ['duplicate', 'there already'],
   ['failing', 'fail'],
   ['before', 'driven before'],

@@ -57,12 +57,20 @@ def share(found: dict[str, Any]) -> float:
 
 
 def line(found: dict[str, Any]) -> str:
-    parts = [f"{found['windows']:,} windows compared"]
+    parts = [*why(found), f"{found['windows']:,} windows compared"]
     parts += [f"{found[name]:,} {name}" for name in ("new", "revised", "retracted") if found[name]]
     parts.append(f"{found['events']:,} events" + (f", {found['rate']:,.0f}/s" if found["rate"] else ""))
     if found["eta_seconds"] is not None and found["state"] == "running":
         parts.append(f"{found['eta_seconds']:.0f} s left")
     return " · ".join([*parts, found["note"]] if found["note"] else parts)
+
+
+def why(found: dict[str, Any]) -> list[str]:
+    """Of a backfill that nobody ordered: what made it necessary, and what it waits for."""
+    parts = [] if found["withdrawal"] is None else [f"after undoing re-drive {found['withdrawal']}"]
+    if found["awaits"] is not None and found["state"] in ("queued", "waiting"):
+        parts.append(f"waits until windows up to {found['awaits']} are closed")
+    return parts
 
 
 def show(found: dict[str, Any]) -> None:

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from libs.cli.follow import followed
 from libs.cli.server import Server, Unreachable, Url, fail
 from libs.common.catalog.workspace import NotYaml, parsed, plain
 
-UNDER_WAY = ("checking", "canary", "running")
+UNDER_WAY = ("checking", "canary", "running", "undoing")
 WAITING = ("checked", "tried", "paused")
 out = Console(highlight=False, soft_wrap=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
@@ -94,7 +95,7 @@ def redrive(
         raise fail(str(error)) from error
     if follow:
         show(found)
-    if found["state"] in ("failed", "cancelled"):
+    if found["state"] in ("failed", "cancelled", "undone"):
         raise typer.Exit(1)
 
 
@@ -109,21 +110,22 @@ def steps(file: Path) -> list[Any]:
 
 
 def share(found: dict[str, Any]) -> float:
-    """Of the letters that are to be checked, then of those to be driven: 0 to 1."""
+    """Of the letters that are to be checked, then of those to be driven, or of the events to be taken back: 0 to 1."""
     if found["state"] == "checking":
         return found["checked"] / max(1, found["letters"])
+    if found["state"] == "undoing":
+        return found["undone"] / max(1, found["undone"] + found["published"])
     return found["driven"] / max(1, found["driven"] + found["waiting"])
 
 
 def line(found: dict[str, Any]) -> str:
-    names = ("waiting", "published", "duplicate", "failing", "before", "exhausted", "gone")
-    counts = [f"{found[name]:,} {SAID[name]}" for name in names if found[name]]
+    counts = [f"{found[name]:,} {said}" for name, said in SAID.items() if found[name]]
     return " · ".join([f"{found['checked']:,} of {found['letters']:,} checked", *counts])
 
 
 SAID = {
-    "waiting": "to drive", "published": "published", "duplicate": "there already", "failing": "fail",
-    "before": "driven before", "exhausted": "driven too often", "gone": "gone",
+    "waiting": "to drive", "published": "published", "undone": "taken back", "duplicate": "there already",
+    "failing": "fail", "before": "driven before", "exhausted": "driven too often", "gone": "gone",
 }  # fmt: skip
 
 
@@ -144,6 +146,9 @@ def redrives(
     go: Annotated[str | None, typer.Option(help="Let the one with this id go on.")] = None,
     pause: Annotated[str | None, typer.Option(help="Stop the one with this id for a while.")] = None,
     cancel: Annotated[str | None, typer.Option(help="End it; what it has published stays.")] = None,
+    undo: Annotated[
+        str | None, typer.Option(help="Take back what it has published; the letters can be driven again.")
+    ] = None,
 ) -> None:
     """The re-drives, the newest first, and how they go.
 
@@ -151,7 +156,7 @@ def redrives(
     """
     try:
         with Server(server) as gateway:
-            for command, id in (("go", go), ("pause", pause), ("cancel", cancel)):
+            for command, id in (("go", go), ("pause", pause), ("cancel", cancel), ("undo", undo)):
                 if id is not None:
                     gateway.post(f"/v1/redrives/{id}/{command}", {})
             items = gateway.get("/v1/redrives")["items"]
@@ -162,5 +167,6 @@ def redrives(
         return
     table = Table("id", "source", "cause", "state", "how it goes", box=None)
     for each in items:
-        table.add_row(each["id"], each["source"], each["cause"] or "", each["state"], line(each))
+        goes = " · ".join([line(each), each["note"]] if each["note"] else [line(each)])
+        table.add_row(each["id"], each["source"], each["cause"] or "", each["state"], escape(goes))
     out.print(table)

@@ -17,6 +17,7 @@ from libs.common.events import (
     ErasureOrdered,
     ErasureSubject,
     Event,
+    EventsWithdrawn,
     Expectation,
     HealthChanged,
     IncidentChanged,
@@ -72,6 +73,10 @@ DEAD = Topic(
     "events.dead", "records that were refused, with origin and reason", DeadLetter, "source",
     ("ingest", "detector", "quality", "archive", "governance", "strategy"), ("archive", "quality"),
     retention=timedelta(days=30),
+)  # fmt: skip
+WITHDRAWALS = Topic(
+    "withdrawals", "what a re-drive had published and was undone", EventsWithdrawn, "re-drive/part",
+    ("ingest",), ("ingest", "detector", "archive"), retention=None, compacted=True,
 )  # fmt: skip
 LEDGER = Topic(
     "ledger", "the books of ingest, per transaction", LedgerEntry, "source", ("ingest",), ("archive", "quality"),
@@ -151,8 +156,8 @@ CATALOG = Topic(
 )  # fmt: skip
 
 TOPICS = (
-    EVENTS, REFERENCE, PARKED, DEAD, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, BACKFILLS, OBSERVATIONS, VERSIONS,
-    EXPECTATIONS, SIGNALS, INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, ERASURES, SUBJECTS, CATALOG,
+    EVENTS, REFERENCE, PARKED, DEAD, WITHDRAWALS, LEDGER, INPUTS, PARTIALS, STATE, MODELS, LATE, BACKFILLS, OBSERVATIONS,
+    VERSIONS, EXPECTATIONS, SIGNALS, INCIDENTS, HEALTH, ACTIONS, AUDIT, DISPOSALS, ERASURES, SUBJECTS, CATALOG,
 )  # fmt: skip
 
 STANDING = tuple(topic for topic in TOPICS if "{source}" not in topic.name)

@@ -25,11 +25,16 @@ from libs.common.topics import (
     SIGNALS,
     SUBJECTS,
     VERSIONS,
+    WITHDRAWALS,
     used_by,
 )
 from services.archive.handlers.erasing import Eraser
 from services.archive.handlers.keepers import Keepers
+from services.archive.handlers.withdrawing import Withdrawer
 from services.archive.settings import Settings
+
+FACTS = (DEAD, LEDGER, EXPECTATIONS, LATE, SIGNALS, DISPOSALS, VERSIONS, SUBJECTS, BACKFILLS, WITHDRAWALS)
+"""The JSON topics."""
 
 
 async def main(settings: Settings) -> None:
@@ -55,10 +60,7 @@ async def main(settings: Settings) -> None:
     facts = StoredLoop(settings, "archive.facts", connections, keepers.facts, health.part("facts"))
     keepers.end_of = events.end_of
     observations.follow([OBSERVATIONS.name])
-    facts.follow(
-        topic.name
-        for topic in (DEAD, LEDGER, EXPECTATIONS, LATE, SIGNALS, DISPOSALS, VERSIONS, SUBJECTS, BACKFILLS)
-    )
+    facts.follow(topic.name for topic in FACTS)
 
     async def listen() -> None:
         sources = [source for source in follower.catalog.sources if follower.catalog.schema_id(source.id)]
@@ -87,6 +89,7 @@ async def main(settings: Settings) -> None:
         "observations": observations.run,
         "facts": facts.run,
         "erasing": Eraser(settings, connections, answers).run,
+        "withdrawing": Withdrawer(settings, connections).run,
     }
     try:
         await serve(settings, application("archive", health), loops)

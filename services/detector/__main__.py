@@ -27,6 +27,7 @@ from services.detector.handlers.rebuild import Rebuild
 from services.detector.handlers.signals import Signals
 from services.detector.handlers.sizes import Sizes
 from services.detector.handlers.versions import Versions
+from services.detector.handlers.withdrawals import Withdrawals
 from services.detector.settings import Settings
 
 
@@ -46,25 +47,24 @@ async def main(settings: Settings) -> None:
     await versions.load()
     references = References(settings)
     erasures = Erasures(settings)
-    await erasures.load()
-    reading = Reading(definitions, Codecs(registry), references, erasures)
-
+    reading = Reading(definitions, Codecs(registry), references, erasures, Withdrawals(settings))
+    await reading.load()
     publisher = Publisher(await registry.register(f"{OBSERVATIONS.name}-value", OBSERVATION_SCHEMA))
     published = Codecs(registry, OBSERVATION_SCHEMA)
     merge = Merge(settings, definitions, publisher, erasures, Rebuild(settings, reading, published))
-    signals = Signals(settings, definitions, published, erasures)
 
     loop = partial(TransactionalLoop, settings, pause_seconds=settings.pause_seconds, urgency=Urgency())
     combining = loop(
         "detector.combine", Combine(settings, definitions, reading, publisher), health.part("combine")
     )
     merging = loop("detector.merge", merge, health.part("merge"))
+    signals = Signals(settings, definitions, published, erasures)
     judging = loop("detector.signals", signals, health.part("signals"))
     merging.follow([PARTIALS.name])
     sizes = Sizes(merge)
     jobs = Jobs(settings, follower.catalog, cluster_of(settings), leads=merge.leads)
     orders = Orders(settings, definitions)
-    backfills = Backfills(settings, definitions, reading, publisher, orders, leads=merge.leads)
+    backfills = Backfills(settings, definitions, reading, publisher, orders, merge)
 
     async def listen() -> None:
         """Combine the sources that have KPIs, as soon as the catalog says so."""
@@ -93,6 +93,7 @@ async def main(settings: Settings) -> None:
         "catalog": follower.run,
         "versions": versions.run,
         "erasures": erasures.run,
+        "withdrawals": reading.withdrawals.run,
         "combine": combine,
         "merge": partial(after_catalog, merging),
         "signals": partial(after_catalog, judging),

@@ -84,7 +84,11 @@ def backfill_routes(orders: Orders) -> APIRouter:
 
 
 def show_backfill(told: BackfillChanged) -> dict[str, Any]:
-    shown = told.model_dump(mode="json", exclude={"version", "partition", "ends", "start", "stop"})
+    shown = told.model_dump(mode="json", exclude={"version", "partition", "ends", "start", "stop", "open_to"})
+    if told.withdrawal is not None:
+        shown["withdrawal"] = told.withdrawal.partition("/")[
+            0
+        ]  # the re-drive; which part of it is nobody's concern
     return {**shown, "from": told.start.isoformat(), "to": told.stop.isoformat()}
 
 

@@ -245,8 +245,10 @@ def redrive_routes(redrives: Redrives) -> APIRouter:
         return await redrives.shown(id)
 
     @router.post("/{id}/{command}")
-    async def command(id: str, command: Command) -> dict[str, Any]:
-        return await redrives.command(id, command)
+    async def command(
+        id: str, command: Command, x_sextant_subject: Annotated[str, Header()] = "unknown"
+    ) -> dict[str, Any]:
+        return await redrives.command(id, command, x_sextant_subject)
 
     return router
 

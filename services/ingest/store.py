@@ -148,6 +148,41 @@ async def set_redrive(pool: asyncpg.Pool, id: str, state: State, note: str, now:
     )  # fmt: skip
 
 
+async def set_undoing(pool: asyncpg.Pool, id: str, by: str, now: datetime) -> None:
+    await pool.execute(
+        "UPDATE ingest.redrives SET state = 'undoing', note = '', undone_by = $2, changed_at = $3 WHERE id = $1",
+        id, by, now,
+    )  # fmt: skip
+
+
+async def receipts_of(pool: asyncpg.Pool, id: str) -> list[str]:
+    """Those under which an order has published letters."""
+    rows = await pool.fetch(
+        "SELECT DISTINCT receipt FROM ingest.redrive_letters l JOIN ingest.redriven ON dead_letter = letter"
+        " WHERE redrive = $1 AND outcome = 'published' ORDER BY receipt",
+        id,
+    )
+    return [row["receipt"] for row in rows]
+
+
+async def note_undone(pool: asyncpg.Pool, id: str, note: str, now: datetime) -> None:
+    """What the order has published is a dead letter again, which another may drive."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "DELETE FROM ingest.redriven USING ingest.redrive_letters"
+            " WHERE dead_letter = letter AND redrive = $1 AND outcome = 'published'",
+            id,
+        )
+        await connection.execute(
+            "UPDATE ingest.redrive_letters SET outcome = 'undone' WHERE redrive = $1 AND outcome = 'published'",
+            id,
+        )
+        await connection.execute(
+            "UPDATE ingest.redrives SET state = 'undone', note = $2, changed_at = $3 WHERE id = $1",
+            id, note, now,
+        )  # fmt: skip
+
+
 async def redrive_counts(pool: asyncpg.Pool, ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """Of each order: its letters, those that were checked and those that pass, were driven, and what became of them."""
     rows = await pool.fetch(
@@ -156,7 +191,8 @@ async def redrive_counts(pool: asyncpg.Pool, ids: Sequence[str]) -> dict[str, di
         " count(*) FILTER (WHERE outcome = 'published') AS published,"
         " count(*) FILTER (WHERE outcome = 'duplicate') AS duplicate,"
         " count(*) FILTER (WHERE outcome = 'fails') AS failing, count(*) FILTER (WHERE outcome = 'before') AS before,"
-        " count(*) FILTER (WHERE outcome = 'exhausted') AS exhausted, count(*) FILTER (WHERE outcome = 'gone') AS gone"
+        " count(*) FILTER (WHERE outcome = 'exhausted') AS exhausted, count(*) FILTER (WHERE outcome = 'gone') AS gone,"
+        " count(*) FILTER (WHERE outcome = 'undone') AS undone"
         " FROM ingest.redrive_letters WHERE redrive = ANY($1) GROUP BY redrive",
         list(ids),
     )

@@ -32,6 +32,7 @@ from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
 from services.detector.handlers.rebuild import Rebuild
 from services.detector.handlers.versions import Versions
+from services.detector.handlers.withdrawals import Withdrawals
 from services.detector.settings import Settings
 from tests.sim.broker import Broker
 from tests.sim.clients import COORDINATION, Producer, installed
@@ -242,7 +243,9 @@ class Machine:
         """What `services.detector.__main__` builds, without HTTP and without signals."""
         settings, definitions = settings_of(self.name), Definitions(Catalog())
         publisher, erasures = Publisher(1), Erasures(settings)
-        reading = Reading(definitions, LaterCodecs(self.world), References(settings), erasures)
+        reading = Reading(
+            definitions, LaterCodecs(self.world), References(settings), erasures, Withdrawals(settings)
+        )
         combine = Combine(settings, definitions, reading, publisher)
         merge = Merge(settings, definitions, publisher, erasures, Rebuild(settings, reading, Observations()))
         urgency = Urgency()

@@ -1,12 +1,12 @@
 import { html, nothing, type TemplateResult } from 'lit'
 import { customElement, state } from 'lit/decorators.js'
 import { repeat } from 'lit/directives/repeat.js'
-import { type DeadLetter, type DeadLetterGroup, type DeadLetterGroups, groupDeadLetters, listDeadLetters, listRedrives, orderRedrive } from '../api.ts'
+import { type DeadLetter, type DeadLetterGroup, type DeadLetterGroups, groupDeadLetters, listDeadLetters, listRedrives, orderRedrive, type RedriveSummary } from '../api.ts'
 import { instant, integer, words } from '../format.ts'
 import { Problem } from '../http.ts'
 import { Load } from '../load.ts'
 import { Pages } from '../pages.ts'
-import { CANARY, underWay, waits } from '../redrive.ts'
+import { CANARY, counts, underWay, undoable, waits } from '../redrive.ts'
 import { session } from '../session.ts'
 import { empty, failure, loaded } from '../states.ts'
 import { View } from '../view.ts'
@@ -23,8 +23,9 @@ export class DeadLetters extends View {
   private readonly records = new Pages(this, (token, signal) =>
     listDeadLetters({ source: this.opened?.source ?? null, cause: this.opened?.cause ?? null, page_token: token }, signal),
   )
-  private readonly open = new Load(this, listRedrives, ({ items }) => {
-    this.redrives = items.filter(({ state }) => underWay(state) || waits(state)).map(({ id }) => id)
+  private readonly orders = new Load(this, listRedrives, ({ items }) => {
+    const open = items.filter(({ state }) => underWay(state) || waits(state)).map(({ id }) => id)
+    this.redrives = [...new Set([...this.redrives, ...open])]
   })
 
   private get mayDrive(): boolean {
@@ -34,7 +35,7 @@ export class DeadLetters extends View {
   override connectedCallback(): void {
     super.connectedCallback()
     void this.groups.reload()
-    if (this.mayDrive) void this.open.reload()
+    if (this.mayDrive) void this.orders.reload()
   }
 
   protected override render(): TemplateResult {
@@ -42,10 +43,48 @@ export class DeadLetters extends View {
     ${repeat(
       this.redrives,
       (id) => id,
-      (id) => html`<sx-redrive .redrive=${id} @settled=${() => void this.groups.reload()}></sx-redrive>`,
+      (id) => html`<sx-redrive .redrive=${id} @settled=${this.settled}></sx-redrive>`,
     )}
+    ${this.past(this.orders.data?.items ?? [])}
     ${loaded(this.groups, 3, (groups) => this.table(groups))}
     ${this.opened ? loaded(this.records.first, 3, () => this.list(this.records.items)) : nothing}`
+  }
+
+  private readonly settled = (): void => {
+    void this.groups.reload()
+    void this.orders.reload()
+  }
+
+  /** Ended re-drives of which something is published: what may still be undone. */
+  private past(orders: RedriveSummary[]): TemplateResult | typeof nothing {
+    const items = orders.filter((each) => undoable(each) && !waits(each.state))
+    if (!items.length) return nothing
+    return html`<details>
+      <summary>Earlier re-drives that can be undone</summary>
+      <div class="cards-on-narrow">
+        <table class="list" aria-label="Earlier re-drives">
+          <thead>
+            <tr>
+              <th scope="col">Source</th><th scope="col">Ordered</th><th scope="col">How it went</th>
+              <th scope="col"><span class="sr-only">The re-drive</span></th>
+            </tr>
+          </thead>
+          <tbody>${items.map((each) => this.order(each))}</tbody>
+        </table>
+      </div>
+    </details>`
+  }
+
+  private order(redrive: RedriveSummary): TemplateResult {
+    const { id, source, state, by, ordered_at } = redrive
+    const shown = this.redrives.includes(id)
+    const toggled = shown ? this.redrives.filter((each) => each !== id) : [id, ...this.redrives]
+    return html`<tr>
+      <td data-label="Source">${source}</td>
+      <td data-label="Ordered"><span>${instant(ordered_at)}</span> <span class="quiet">by ${by}</span></td>
+      <td data-label="How it went" class="what"><span>${state}</span> <span class="quiet">${counts(redrive)}</span></td>
+      <td class="buttons"><button type="button" aria-expanded=${shown} @click=${() => (this.redrives = toggled)}>Show</button></td>
+    </tr>`
   }
 
   private table({ items, groups_left_out, letters_left_out }: DeadLetterGroups): TemplateResult {

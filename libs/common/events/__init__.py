@@ -11,7 +11,7 @@ from libs.common.events.governance import (
     ErasureOrdered,
     ErasureSubject,
 )
-from libs.common.events.ingest import CUT, DeadLetter, LedgerEntry, ParkedEvent
+from libs.common.events.ingest import CUT, DeadLetter, EventsWithdrawn, LedgerEntry, ParkedEvent
 from libs.common.events.observation import (
     OBSERVATION_SCHEMA,
     Expectation,
@@ -41,6 +41,7 @@ __all__ = [
     "ErasureOrdered",
     "ErasureSubject",
     "Event",
+    "EventsWithdrawn",
     "Expectation",
     "HealthChanged",
     "IncidentChanged",

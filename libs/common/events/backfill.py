@@ -34,6 +34,12 @@ class BackfillChanged(Event):
     started_at: Moment | None = None
     """When events were first read."""
     ended_at: Moment | None = None
+    withdrawal: str | None = None
+    """The id of the withdrawal of events that makes it necessary: `re-drive/part`."""
+    awaits: Moment | None = None
+    """It begins when the windows that end by then are closed."""
+    open_to: Moment | None = None
+    """Sessions that go on at least until then were left to the live engine."""
     partition: int | None = None
     closed_to: Moment | None = None
     """Windows that end by then are closed for the live engine: only those are touched."""

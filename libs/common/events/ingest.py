@@ -75,6 +75,26 @@ class ParkedEvent(Event):
     trace_id: str | None = None
 
 
+class EventsWithdrawn(Event):
+    """What a re-drive had published counts no more, on `withdrawals`.
+
+    Whoever reads the source's past leaves out its events at offsets from `since`, before `upto`, whose `sx-receipt` is
+    one of these. They did arrive, so that the books keep them as landed.
+    """
+
+    id: str
+    """`re-drive/part`: of many receipts each part has some."""
+    source: str
+    redrive: str
+    receipts: list[str]
+    """Of its steps: nobody else has published under them."""
+    since: dict[str, int]
+    upto: dict[str, int]
+    """Partition of the source's topic → offset."""
+    by: str
+    withdrawn_at: Moment
+
+
 class LedgerEntry(Event):
     """What one transaction of ingest did for one source, on `ledger`, in that transaction.
 

@@ -10,19 +10,19 @@ import logging
 from typing import Any
 
 import asyncpg
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from libs.common import clock
 from libs.common.events import DisposalChanged, ErasureSubject
-from libs.common.kafka import has_records, high_watermarks
+from libs.common.kafka import high_watermarks
 from libs.common.settings import ServiceSettings
 from libs.common.stream.stored import Connection
 from libs.common.topics import DEAD, DISPOSALS, EVENTS, EXPECTATIONS, LATE, OBSERVATIONS, SIGNALS
 from services.archive import store
+from services.archive.handlers.waiting import has_stored, rounds
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 1.0
 BEFORE = ("detector.", "ingest.parked")
 """Stores that answer first: from them the subject could still come."""
 
@@ -34,15 +34,7 @@ class Eraser:
         self.settings, self.pool, self.producer = settings, pool, producer
 
     async def run(self, stopping: asyncio.Event) -> None:
-        while not stopping.is_set():
-            try:
-                await self._round()
-            except (asyncpg.PostgresConnectionError, asyncpg.DeadlockDetectedError, OSError) as error:
-                log.warning("waiting", extra={"fields": {"loop": "archive.erasing", "reason": repr(error)}})
-            try:
-                await asyncio.wait_for(stopping.wait(), EVERY_SECONDS)
-            except TimeoutError:
-                continue
+        await rounds("archive.erasing", self._round, stopping)
 
     async def _round(self) -> None:
         for id in await store.open_erasures(self.pool):
@@ -74,19 +66,9 @@ class Eraser:
                 ).items()
             }
             await store.note_ends(connection, subject.id, ends)
-        if await self._has_stored(connection, ends):
+        if await has_stored(self.settings, connection, ends):
             results = await store.erase(connection, subject)
             log.info("a subject is erased", extra={"fields": {"erasure": subject.id, "rows": results}})
-
-    async def _has_stored(self, connection: Connection, ends: dict[str, int]) -> bool:
-        """Whether all records before the ends are rows; what is left up to them may be transaction markers."""
-        offsets = await store.offsets(connection)
-        for place, end in ends.items():
-            topic, _, number = place.rpartition("/")
-            tp = TopicPartition(self.settings.prefix + topic, int(number))
-            if await has_records(self.settings, tp, offsets.get(place, 0), end):
-                return False
-        return True
 
     async def _tell(self, connection: Connection, id: str, results: dict[str, Any]) -> None:
         """The answers, before it is noted that they were sent; the same when sent again."""

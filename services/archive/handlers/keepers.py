@@ -20,6 +20,7 @@ from libs.common.events import (
     DeadLetter,
     DisposalChanged,
     ErasureSubject,
+    EventsWithdrawn,
     Expectation,
     LateEvents,
     LedgerEntry,
@@ -41,10 +42,12 @@ from libs.common.topics import (
     SIGNALS,
     SUBJECTS,
     VERSIONS,
+    WITHDRAWALS,
 )
 from libs.common.wire import record as avro_record
 from services.archive import store
 from services.archive.handlers.rows import event_rows, reference_rows, text_of
+from services.archive.store import withdrawals
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +152,7 @@ class Keepers:
             VERSIONS.name: self._versions,
             SUBJECTS.name: self._subjects,
             BACKFILLS.name: self._backfills,
+            WITHDRAWALS.name: self._withdrawals,
         }
         return await keepers[tp.topic.removeprefix(self.settings.prefix)](connection, records)
 
@@ -242,6 +246,12 @@ class Keepers:
         found, bad = parsed(ErasureSubject, records)
         for _, subject in found:
             await store.add_erasure(connection, subject.id, subject.model_dump(mode="json"))
+        return bad
+
+    async def _withdrawals(self, connection: Connection, records: Sequence[Record]) -> Bad:
+        """Noted; they are carried out when the archive has what they speak of."""
+        found, bad = parsed(EventsWithdrawn, records)
+        await withdrawals.add(connection, [told for _, told in found])
         return bad
 
     async def _disposals(self, connection: Connection, records: Sequence[Record]) -> Bad:

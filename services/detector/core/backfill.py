@@ -116,10 +116,10 @@ class Recomputation:
         if isinstance(windows, Session):
             return self._sessions(due, at, last=last)
         assert isinstance(windows, Aligned | Calendar)
-        first, next = self.first, self.scope.stop if last else min(self.scope.stop, _begins(windows, at))
+        first, next = self.first, self.scope.stop if last else min(self.scope.stop, begins(windows, at))
         self.first = max(first, next)
-        begins = pl.col("start")
-        return Told(due.filter((begins >= first) & (begins < next)), first, next, pl.DataFrame())
+        start = pl.col("start")
+        return Told(due.filter((start >= first) & (start < next)), first, next, pl.DataFrame())
 
     def _sessions(self, due: pl.DataFrame, at: int, *, last: bool) -> Told:
         """Those that begin before any that is still open. At the end the open ones are the others."""
@@ -146,7 +146,7 @@ def _running(state: MergeState) -> pl.DataFrame:
     return state.windows.filter(~pl.col("final")).select(list(BOUNDS))
 
 
-def _begins(windows: Aligned | Calendar, at: int) -> int:
+def begins(windows: Aligned | Calendar, at: int) -> int:
     """Start of the first window that ends after `at`."""
     if isinstance(windows, Calendar):
         return int(windows.pane_of(pl.Series([at], dtype=pl.Int64))[0])
@@ -279,6 +279,11 @@ def _near(one: str, other: str) -> pl.Expr:
 def _next(compiled: CompiledKpi, rows: pl.DataFrame) -> pl.DataFrame:
     revision = (pl.col("__revision").fill_null(0) + 1).cast(pl.Int32).alias("revision")
     return rows.with_columns(revision).select(list(observations(compiled)))
+
+
+def retracted(compiled: CompiledKpi, published: pl.DataFrame) -> pl.DataFrame:
+    """The next revisions of values that hold no more; `published` as in `revisions`."""
+    return _withdrawn(compiled, published.rename({"stop": "__stop", "revision": "__revision"}))
 
 
 def _withdrawn(compiled: CompiledKpi, rows: pl.DataFrame) -> pl.DataFrame:

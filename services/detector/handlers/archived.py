@@ -5,7 +5,8 @@ Streamed by COPY from the view `read.events` as role `sextant_reader`, decoded b
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import NamedTuple
 
 import asyncpg
 import polars as pl
@@ -33,6 +34,15 @@ _EVENTS = (
     " FROM read.events WHERE source = $1"
 )
 UNREACHED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
+
+class TakenOut(NamedTuple):
+    """Events that the archive has taken out for a withdrawal."""
+
+    events: int
+    first: int | None
+    """The times (ms) of the first and the last; None if there were none."""
+    last: int | None
 
 
 class Archive:
@@ -70,6 +80,16 @@ class Archive:
             if start < end and await _has_records(self.settings, place, start, end):
                 missing += end - start
         return missing
+
+    async def taken_out(self, withdrawals: Sequence[str]) -> dict[str, TakenOut]:
+        """Of those of the withdrawals that it has carried out."""
+        rows = await self.fetch(
+            "SELECT id, events, (extract(epoch FROM first_time) * 1000)::bigint AS first,"
+            " (extract(epoch FROM last_time) * 1000)::bigint AS last FROM read.withdrawals"
+            " WHERE id = ANY($1) AND done_at IS NOT NULL",
+            list(withdrawals),
+        )
+        return {row["id"]: TakenOut(row["events"], row["first"], row["last"]) for row in rows}
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         try:

@@ -9,7 +9,7 @@ that was thought dead is fenced.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -19,23 +19,30 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from libs.common import clock, telemetry
-from libs.common.catalog import Source
 from libs.common.errors import SextantError, TryLater
 from libs.common.events import BackfillChanged
-from libs.common.expressions import OFFSET, PARTITION, TIME
 from libs.common.kafka import ends_of, producer
 from libs.common.stream import Output, Outputs, send
 from libs.common.topics import BACKFILLS, EVENTS, OBSERVATIONS, PARTIALS
-from services.detector.core.backfill import Gone, Recomputation, Revised, Scope, Told, of_inputs, revisions
+from services.detector.core.backfill import (
+    Gone,
+    Revised,
+    Scope,
+    Told,
+    retracted,
+    revisions,
+)
 from services.detector.core.definitions import CompiledKpi
-from services.detector.core.merge import observations
-from services.detector.core.windows import milliseconds
+from services.detector.core.windows import Each, Session, milliseconds
 from services.detector.handlers import bus, history
 from services.detector.handlers.archived import Archive
+from services.detector.handlers.corrections import Corrections
 from services.detector.handlers.definitions import Definitions
+from services.detector.handlers.merge import Merge
 from services.detector.handlers.orders import Orders
-from services.detector.handlers.publishing import Publisher, keys_of
+from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
+from services.detector.handlers.recomputed import Failed, Recomputed, counted
 from services.detector.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,10 +51,6 @@ LOOK_SECONDS = 0.25
 RETRY_SECONDS = 2.0
 UNUSABLE = (SextantError, pl.exceptions.PolarsError, asyncpg.PostgresError, ValueError, OverflowError)
 """What ends one backfill and not the process."""
-
-
-class Failed(Exception):
-    """The backfill cannot be done."""
 
 
 class Cancelled(Exception):
@@ -59,15 +62,17 @@ class Stopping(Exception):
 
 
 class Backfills:
-    """One of the detector's loops. `leads`: whether this process, of several, is the one that carries them out."""
+    """One of the detector's loops. `merge`: says whether this process, of several, is the one that carries them out."""
 
     def __init__(
         self, settings: Settings, definitions: Definitions, reading: Reading, publisher: Publisher,
-        orders: Orders, leads: Callable[[], bool],
+        orders: Orders, merge: Merge,
     ) -> None:  # fmt: skip
         self.settings, self.definitions, self.reading = settings, definitions, reading
-        self.publisher, self.orders, self.leads = publisher, orders, leads
+        self.publisher, self.orders, self.merge = publisher, orders, merge
         self.archive = Archive(settings)
+        self.corrections = Corrections(reading.withdrawals, definitions, self.archive, orders)
+        self.recomputed = Recomputed(definitions, reading, self.archive, self._go_on)
         self.writer: AIOKafkaProducer | None = None
         self.stopping = asyncio.Event()
 
@@ -75,7 +80,9 @@ class Backfills:
         self.stopping = stopping
         try:
             while not stopping.is_set():
-                if self.leads() and self.orders.next is not None:
+                if self.merge.leads() and (
+                    self.corrections.is_due or self.orders.next(self.merge.closed_to) is not None
+                ):
                     await self._attempt()
                 await self._pause(LOOK_SECONDS)
         finally:
@@ -95,7 +102,8 @@ class Backfills:
         """The next order, to its end or as far as it goes."""
         try:
             await self._lead()
-            order = self.orders.next
+            await self._correct()
+            order = self.orders.next(self.merge.closed_to)
             if order is None:
                 return
             log.info("a backfill begins", extra={"fields": {"id": order.id, "kpi": order.kpi}})
@@ -117,11 +125,23 @@ class Backfills:
             await self._pause(0.05)
             self._go_on()
 
+    async def _correct(self) -> None:
+        """Order what follows from withdrawals: of each all at once."""
+        try:
+            due = await self.corrections.due()
+        except TryLater as later:
+            log.info("corrections wait", extra={"fields": {"reason": str(later)}})
+            return
+        for withdrawal, orders in due.items():
+            await self._write(*orders)
+            log.info("corrections are ordered", extra={"fields": {"id": withdrawal, "kpis": len(orders)}})
+
     async def _outcome(self, order: BackfillChanged) -> dict[str, Any]:
         """Do it; how it ended."""
         while True:
             try:
                 await self._carry_out(order.id)
+                await self._follow_up(self.orders.known[order.id])
                 return {"state": "done"}
             except Cancelled:
                 return {"state": "cancelled", "note": "cancelled: what was published stays"}
@@ -143,7 +163,7 @@ class Backfills:
         log.info("a backfill has ended", extra={"fields": {**fields, **counts}})
 
     def _go_on(self, order: BackfillChanged | None = None) -> None:
-        if self.stopping.is_set() or not self.leads():
+        if self.stopping.is_set() or not self.merge.leads():
             raise Stopping
         if order is not None and order.id in self.orders.cancelled:
             raise Cancelled
@@ -153,13 +173,17 @@ class Backfills:
     ) -> BackfillChanged:
         """Write how it stands, and what comes with it, in one transaction."""
         told = order.model_copy(update={**changes, "recorded_at": clock.now()})
-        assert self.writer is not None
-        async with self.writer.transaction():
-            state = Output(BACKFILLS.name, told.id.encode(), told.encode(), partition=0)
-            for topic, count in (await send(self.writer, self.settings, [*outputs, state])).items():
-                telemetry.PRODUCED.labels("detector.backfills", topic).inc(count)
-        self.orders.put(told)
+        await self._write(told, before=outputs)
         return told
+
+    async def _write(self, *orders: BackfillChanged, before: Sequence[Output | Outputs] = ()) -> None:
+        assert self.writer is not None
+        states = [Output(BACKFILLS.name, each.id.encode(), each.encode(), partition=0) for each in orders]
+        async with self.writer.transaction():
+            for topic, count in (await send(self.writer, self.settings, [*before, *states])).items():
+                telemetry.PRODUCED.labels("detector.backfills", topic).inc(count)
+        for each in orders:
+            self.orders.put(each)
 
     async def _note(self, order: BackfillChanged, note: str) -> BackfillChanged:
         return order if order.note == note else await self._tell(order, note=note)
@@ -175,11 +199,22 @@ class Backfills:
             )
         return compiled
 
+    async def _follow_up(self, order: BackfillChanged) -> None:
+        """Of a correction: the windows that were not closed yet."""
+        rest = await self.corrections.remainder(order, self._compiled(order))
+        if rest is not None:
+            await self._write(rest)
+
     async def _carry_out(self, id: str) -> None:
         order = self.orders.known[id]
         compiled = self._compiled(order)
+        if isinstance(compiled.windows, Each):
+            await self._retract(order, compiled)
+            return
         if order.started_at is None:
             order = await self._fence(order, compiled)
+            if order.withdrawal is not None and isinstance(compiled.windows, Session):
+                order = await self._widened(order, compiled)
         closed = order.closed_to
         if closed is None:
             await self._note(order, "no window is closed yet: all are left to the live engine")
@@ -196,11 +231,11 @@ class Backfills:
         order = await self._tell(order, state="running", note=note, events=0)
         if scope.start >= scope.stop:
             return
-        steps = self._of_inputs if compiled.source is None else self._of_events
+        steps = self.recomputed.of_inputs if compiled.source is None else self.recomputed.of_events
         gone = (
             Gone({})
             if compiled.source is None
-            else await history.gone(self.archive, compiled.source, _ends(order))
+            else await history.gone(self.archive, compiled.source, counted(order))
         )
         began = clock.monotonic()
         async with aclosing(steps(order, compiled, scope)) as found:
@@ -220,18 +255,43 @@ class Backfills:
             await self._pause(0.05)
         closed = [each.closed_to for each in answers.values()]
         known = [each for each in closed if each is not None]
+        least = min(known) if len(known) == len(closed) else None
+        if order.awaits is not None and (least is None or least < order.awaits):
+            raise TryLater(f"windows are closed up to {least}, not yet to {order.awaits.isoformat()}")
         source = compiled.source
         ends = await ends_of(self.settings, EVENTS.of(source.id)) if source is not None else {}
         return await self._tell(
-            order, started_at=clock.now(), closed_to=min(known) if len(known) == len(closed) else None,
+            order, started_at=clock.now(), closed_to=least,
             ends={str(number): end for number, end in ends.items()},
         )  # fmt: skip
+
+    async def _widened(self, order: BackfillChanged, compiled: CompiledKpi) -> BackfillChanged:
+        """Sessions that have events of this time begin before it, and fall apart into ones that begin later."""
+        await self._await_archive(order, compiled)
+        start, stop = await history.reach(self.archive, compiled, order.start, order.stop)
+        return await self._tell(self.orders.known[order.id], start=start, stop=stop)
+
+    async def _retract(self, order: BackfillChanged, compiled: CompiledKpi) -> None:
+        """Of a KPI whose values are single events: those of events that are withdrawn."""
+        order = await self._tell(order, state="running", started_at=clock.now())
+        assert compiled.source is not None
+        await self._await_archive(order, compiled)
+        rows = await history.withdrawn(self.archive, compiled, order.start, order.stop)
+        due = retracted(compiled, rows)
+        outputs = [self.publisher.history(compiled, due, None, order.id)] if due.height else []
+        await self._tell(
+            self.orders.known[order.id],
+            *outputs,
+            done_to=order.stop,
+            windows=due.height,
+            retracted=due.height,
+        )
 
     async def _await_archive(self, order: BackfillChanged, compiled: CompiledKpi) -> BackfillChanged:
         """Until it has the events that count, and all that was published by now."""
         wanted = {OBSERVATIONS.name: await ends_of(self.settings, OBSERVATIONS.name)}
         if compiled.source is not None:
-            wanted[EVENTS.of(compiled.source.id)] = _ends(order)
+            wanted[EVENTS.of(compiled.source.id)] = counted(order)
         while behind := {
             name: lacking
             for name, ends in wanted.items()
@@ -242,71 +302,6 @@ class Backfills:
             order = await self._note(order, f"the archive lacks {shown}")
             await self._pause(LOOK_SECONDS)
         return order
-
-    async def _of_events(
-        self, order: BackfillChanged, compiled: CompiledKpi, scope: Scope
-    ) -> AsyncGenerator[tuple[Told, int]]:
-        """What the archived events come to, and how many there were, piece by piece."""
-        source = compiled.source
-        assert source is not None
-        done = None if order.done_to is None else clock.milliseconds(order.done_to)
-        work, ends, count = Recomputation(compiled, scope, done), _ends(order), 0
-        first, stop = work.reading
-        if first < stop:
-            async with aclosing(self.archive.between(source, first, stop)) as frames:
-                async for frame in frames:
-                    self._go_on(order)
-                    if frame.is_empty():
-                        continue
-                    events = await self._judged(source, compiled, frame, ends)
-                    await asyncio.to_thread(work.add, events)
-                    count += frame.height
-                    last = frame[TIME].max()
-                    assert isinstance(last, int)
-                    async for told in _in_thread(work, last, last=False):
-                        yield told, count
-                    if work.is_done:
-                        return
-        async for told in _in_thread(work, max(stop, work.at or stop), last=True):
-            yield told, count
-
-    async def _judged(
-        self, source: Source, compiled: CompiledKpi, frame: pl.DataFrame, ends: dict[int, int]
-    ) -> pl.DataFrame:
-        """Those that count, as combine wants them."""
-        verdicts = await self.reading.verdicts(source)
-        before = pl.col(PARTITION).replace_strict(ends, default=0, return_dtype=pl.Int64)
-        chosen = frame.lazy().filter(pl.col(OFFSET) < before).with_columns(verdicts)
-        return await self.reading.enriched(await asyncio.to_thread(chosen.collect), compiled)
-
-    async def _of_inputs(
-        self, order: BackfillChanged, compiled: CompiledKpi, scope: Scope
-    ) -> AsyncGenerator[tuple[Told, int]]:
-        """As `_of_events`, of the values that were published of the KPIs that this one is over."""
-        first = scope.start if order.done_to is None else max(scope.start, clock.milliseconds(order.done_to))
-        newest = self.definitions.newest
-        inputs = {id: newest[id] for id in compiled.kpi.over.values() if id in newest}
-        if lacking := set(compiled.kpi.over.values()) - inputs.keys():
-            raise Failed(f"{', '.join(sorted(lacking))}: not computed by the detector")
-        served = {id: self.definitions.served.get(id, each.version) for id, each in inputs.items()}
-        held, count = list[pl.DataFrame](), 0
-        async with aclosing(history.inputs(self.archive, served, first, scope.stop)) as frames:
-            async for frame in frames:
-                self._go_on(order)
-                count += frame.height
-                held = [pl.concat([*held, frame])]
-                next = held[0]["start"].max()
-                if isinstance(next, int) and next > first:
-                    whole, held = (
-                        held[0].filter(pl.col("start") < next),
-                        [held[0].filter(pl.col("start") >= next)],
-                    )
-                    yield await asyncio.to_thread(_derived, compiled, inputs, whole, first, next), count
-                    first = next
-        if held:
-            yield await asyncio.to_thread(_derived, compiled, inputs, held[0], first, scope.stop), count
-        else:
-            yield Told(pl.DataFrame(schema=observations(compiled)), first, scope.stop, pl.DataFrame()), count
 
     async def _publish(
         self, order: BackfillChanged, compiled: CompiledKpi, told: Told, gone: Gone, events: int, began: float
@@ -319,6 +314,11 @@ class Backfills:
         if found.due.height and not order.dry_run:
             watermark = closed + milliseconds(compiled.kpi.lateness)
             outputs = [self.publisher.history(compiled, found.due, watermark, order.id)]
+        goes_on = (
+            told.others.filter(pl.col("start") < told.next)["stop"].max() if told.is_of_sessions else None
+        )
+        if isinstance(goes_on, int) and goes_on > closed:
+            order = order.model_copy(update={"open_to": clock.moment(goes_on)})
         seconds = max(clock.monotonic() - began, 1e-3)
         share = (told.next - clock.milliseconds(order.start)) / max(
             1, min(clock.milliseconds(order.stop), closed) - clock.milliseconds(order.start)
@@ -329,21 +329,3 @@ class Backfills:
             windows=order.windows + found.windows, new=order.new + found.new, revised=order.revised + found.revised,
             retracted=order.retracted + found.retracted, left=order.left + found.left,
         )  # fmt: skip
-
-
-async def _in_thread(work: Recomputation, at: int, *, last: bool) -> AsyncGenerator[Told]:
-    steps = work.upto(at, last=last)
-    while (told := await asyncio.to_thread(next, steps, None)) is not None:
-        yield told
-
-
-def _derived(
-    compiled: CompiledKpi, inputs: dict[str, CompiledKpi], rows: pl.DataFrame, first: int, next: int
-) -> Told:
-    mine = {id: rows.filter(pl.col("kpi") == id) for id in inputs}
-    keys = {id: keys_of(compiled, each["series_key"]) for id, each in mine.items()}
-    return Told(of_inputs(compiled, inputs, keys, mine), first, next, pl.DataFrame())
-
-
-def _ends(order: BackfillChanged) -> dict[int, int]:
-    return {int(number): end for number, end in order.ends.items()}

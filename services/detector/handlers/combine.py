@@ -103,7 +103,7 @@ class Combine:
     ) -> None:
         self.settings, self.definitions, self.publisher = settings, definitions, publisher
         self.reading = reading
-        self.load_erasures = Shared(reading.erasures.load)
+        self.load_omissions = Shared(reading.load)
         self.load_progress = Shared(partial(progress, settings))
         self.inputs: dict[TopicPartition, Input] = {}
         self.client: AIOKafkaConsumer | None = None
@@ -112,7 +112,7 @@ class Combine:
         self, client: AIOKafkaConsumer, tp: TopicPartition
     ) -> list[Output | Outputs] | tuple[()]:
         self.client = client
-        await self.load_erasures()
+        await self.load_omissions()
         known = (await self.load_progress()).get(self._key(tp).decode())
         state = self.inputs[tp] = Input(known or Progress(), Limit(), clock.monotonic())
         if await client.committed(tp) is not None:

@@ -6,20 +6,21 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import polars as pl
-from aiokafka import TopicPartition
 
 from libs.common import clock
 from libs.common.batches import TIMESTAMP, number
 from libs.common.events import DisposalChanged, ErasureOrdered, ErasureSubject
 from libs.common.expressions import OFFSET
-from libs.common.kafka import Record, consumer, read_all
+from libs.common.kafka import Record
 from libs.common.settings import ServiceSettings
 from libs.common.stream import Output
 from libs.common.topics import DISPOSALS, ERASURES, EVENTS, SUBJECTS
 from libs.common.wire import INDEX
+from services.detector.handlers.following import follow, load
 
 STATE_STORE, MODELS_STORE = "detector.state", "detector.models"
 PARKED_STORE = "ingest.parked"
+TOPICS = ERASURES, SUBJECTS, DISPOSALS
 AGAIN_SECONDS = 5.0
 """As long as an erasure is open, what is told of it is told again: who was started anew has not heard it."""
 
@@ -39,27 +40,10 @@ class Erasures:
 
     async def load(self) -> None:
         """Read the topics to their ends: before the past of any source is read."""
-        for topic in (ERASURES.name, SUBJECTS.name, DISPOSALS.name):
-            async for records in read_all(self.settings, topic):
-                for record in records:
-                    self.take(topic, record)
+        await load(self.settings, TOPICS, self.take)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        client = consumer(self.settings)
-        await client.start()
-        try:
-            places = [
-                TopicPartition(self.settings.prefix + topic.name, 0)
-                for topic in (ERASURES, SUBJECTS, DISPOSALS)
-            ]
-            client.assign(places)
-            await client.seek_to_beginning(*places)
-            while not stopping.is_set():
-                for tp, records in (await client.getmany(*places, timeout_ms=500)).items():
-                    for record in records:
-                        self.take(tp.topic.removeprefix(self.settings.prefix), record)
-        finally:
-            await client.stop()
+        await follow(self.settings, TOPICS, self.take, stopping)
 
     def take(self, topic: str, record: Record) -> None:
         """A record of one of the three topics."""

@@ -2,11 +2,12 @@
 
 import io
 from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
 
 import polars as pl
 
 from libs.common.catalog import Source
-from libs.common.clock import moment
+from libs.common.clock import milliseconds, moment
 from libs.common.rules import RANKS
 from services.detector.core.backfill import Gone
 from services.detector.core.definitions import CompiledKpi
@@ -15,6 +16,7 @@ from services.detector.core.rows import OFFSETS
 from services.detector.handlers.archived import Archive
 
 _BOUNDS = {"series_key": pl.String, "start": pl.Int64, "stop": pl.Int64}
+_PLACE = {"__partition": pl.Int64, "__offset": pl.Int64}
 _FIGURES = {"revision": pl.Int32, "status": pl.String, "value": pl.Float64, "count": pl.Int64}
 
 
@@ -50,6 +52,35 @@ async def published(archive: Archive, compiled: CompiledKpi, start: int, stop: i
     rows = rows.with_columns(decoded)
     fields = [pl.col("measures").struct.field(name).alias(f"measure:{name}") for name in compiled.measures]
     return rows.with_columns(fields).drop("measures")
+
+
+async def reach(
+    archive: Archive, compiled: CompiledKpi, start: datetime, stop: datetime
+) -> tuple[datetime, datetime]:
+    """From the first begin to the last end of windows that were published and reach into [start, stop); that at least."""
+    rows = await archive.fetch(
+        "SELECT least($3, min(window_start)) AS start, greatest($4, max(window_end)) AS stop FROM read.observations"
+        " WHERE kpi = $1 AND kpi_version = $2 AND window_end > $3 AND window_start < $4 AND status <> 'retracted'",
+        compiled.kpi.id, compiled.version, start, stop,
+    )  # fmt: skip
+    return rows[0]["start"], rows[0]["stop"]
+
+
+async def withdrawn(archive: Archive, compiled: CompiledKpi, start: datetime, stop: datetime) -> pl.DataFrame:
+    """Values of single events, as `published`, whose event is withdrawn."""
+    assert compiled.source is not None
+    rows = await archive.fetch(
+        'SELECT partition, "offset" FROM read.withdrawn_events'
+        " WHERE source = $1 AND event_time >= $2 AND event_time < $3",
+        compiled.source.id, start, stop,
+    )  # fmt: skip
+    places = pl.DataFrame([(row["partition"], row["offset"]) for row in rows], schema=_PLACE, orient="row")
+    found = await published(archive, compiled, milliseconds(start), milliseconds(stop))
+    here = pl.col("offsets").list.first().struct
+    mine = found.filter(pl.col("status") != "retracted").with_columns(
+        here.field("partition").cast(pl.Int64).alias("__partition"), here.field("first").alias("__offset")
+    )
+    return mine.join(places, on=list(_PLACE), how="semi").drop(list(_PLACE))
 
 
 async def inputs(

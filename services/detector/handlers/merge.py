@@ -93,6 +93,13 @@ class Merge:
         """Whether this process does what only one may: it has the first partition."""
         return 0 in self.partitions
 
+    def closed_to(self, name: str) -> int | None:
+        """Up to where (ms) the windows of a KPI are closed in the partitions of this process; None if it is not known."""
+        engines = [each.engine for each in self.partitions.values() if name in each.engine.states]
+        times = [engine.watermark(name) for engine in engines]
+        known = [at for at in times if at is not None]
+        return min(known) - engines[0].kpis[name].lateness if known and len(known) == len(times) else None
+
     async def assigned(self, client: AIOKafkaConsumer, tp: TopicPartition) -> list[Output | Outputs]:
         """Restore the partition's state from its log, or without one from the events."""
         self.client = client

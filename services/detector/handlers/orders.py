@@ -1,6 +1,7 @@
 """Backfills as they were ordered and as they go on: `detector.backfills`, read by every process of the detector."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -17,6 +18,8 @@ from services.detector.handlers.definitions import Definitions
 ENDED: frozenset[BackfillState] = frozenset({"done", "failed", "cancelled"})
 FIRST = datetime(1900, 1, 1, tzinfo=UTC)
 CANCEL = "cancel"
+Closed = Callable[[str], int | None]
+"""KPI (`id@version`) → up to where (ms) its windows are closed, as far as this process knows."""
 
 
 class Orders:
@@ -69,11 +72,20 @@ class Orders:
         if known is None or told.recorded_at >= known.recorded_at:
             self.known[told.id] = told
 
-    @property
-    def next(self) -> BackfillChanged | None:
-        """The first that has not ended."""
+    def next(self, closed: Closed) -> BackfillChanged | None:
+        """The first that has not ended and may begin. While one waits for windows to be closed, those of the same
+        withdrawal behind it wait too: they may be of KPIs over its KPI."""
         waiting = [each for each in self.known.values() if each.state not in ENDED]
-        return min(waiting, key=lambda each: (each.ordered_at, each.id), default=None)
+        held: set[str | None] = set()
+        for each in sorted(waiting, key=lambda each: (each.ordered_at, each.id)):
+            if each.awaits is not None and each.id not in self.cancelled:
+                at = closed(f"{each.kpi}@{each.kpi_version}")
+                if at is None or at < clock.milliseconds(each.awaits):
+                    held.add(each.withdrawal)
+                    continue
+            if each.withdrawal is None or each.withdrawal not in held:
+                return each
+        return None
 
     # --- commands ----------------------------------------------------------------------------------------
 

@@ -64,7 +64,9 @@ class Publisher:
         shares = pl.Series([1.0] * due.height, dtype=pl.Float64)
         return self._records(compiled, due, common(due, shares, _envelope(None)))
 
-    def history(self, compiled: CompiledKpi, due: pl.DataFrame, watermark: int, backfill: str) -> Outputs:
+    def history(
+        self, compiled: CompiledKpi, due: pl.DataFrame, watermark: int | None, backfill: str
+    ) -> Outputs:
         """The records of windows that were closed long ago, computed again by a backfill (its id)."""
         shares = pl.Series([1.0] * due.height, dtype=pl.Float64)
         outputs = self._records(compiled, due, common(due, shares, _envelope(watermark)))

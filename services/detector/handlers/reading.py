@@ -21,6 +21,7 @@ from services.detector.core.enrichment import joined
 from services.detector.core.windows import milliseconds
 from services.detector.handlers.definitions import Definitions
 from services.detector.handlers.erasures import Erasures
+from services.detector.handlers.withdrawals import Withdrawals
 
 Bad = list[tuple[int, BadMessage]]
 
@@ -29,10 +30,20 @@ class Reading:
     """How events are read, whatever they are read for: the present, the past, a state that is made anew."""
 
     def __init__(
-        self, definitions: Definitions, codecs: Codecs, references: References, erasures: Erasures
+        self,
+        definitions: Definitions,
+        codecs: Codecs,
+        references: References,
+        erasures: Erasures,
+        withdrawals: Withdrawals,
     ) -> None:
         self.definitions, self.codecs, self.references = definitions, codecs, references
-        self.erasures = erasures
+        self.erasures, self.withdrawals = erasures, withdrawals
+
+    async def load(self) -> None:
+        """What is left out of the past, as it is known by now."""
+        await self.erasures.load()
+        await self.withdrawals.load()
 
     async def events(
         self, source: Source, partition: int, records: Sequence[Record]
@@ -47,11 +58,13 @@ class Reading:
     async def timed(
         self, source: Source, partition: int, records: Sequence[Record]
     ) -> tuple[pl.DataFrame, Bad]:
-        """As `events`, but not judged. Events of erased subjects from before their erasure are left out."""
+        """As `events`, but not judged. Events of erased subjects from before their erasure, and those that were
+        withdrawn, are left out."""
         frame, bad = await self.codecs.columns(source, records), []
         if frame is None:
             frame, bad = await self._one_by_one(source, records)
         frame = self.erasures.left(source.id, partition, frame, records)
+        frame = self.withdrawals.left(source.id, partition, frame, records)
         partitions = pl.Series(PARTITION, np.full(frame.height, partition, np.int32))
         usable, timeless = timed(source, frame.hstack([partitions]))
         return usable, [*bad, *timeless]

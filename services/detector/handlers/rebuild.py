@@ -114,6 +114,11 @@ class Rebuild:
                 raise TryLater(
                     f"{tp.topic} begins at {first}, and the archive lacks {lacking} records before"
                 )
+            withdrawn = self.reading.withdrawals.of(source.id)
+            if withdrawn and (left := set(withdrawn) - (await self.archive.taken_out(withdrawn)).keys()):
+                raise TryLater(
+                    f"the archive has not taken out yet what was withdrawn: {', '.join(sorted(left))}"
+                )
             async for frame in self.archive.since(source, tp.partition, 0, first):
                 left = self.reading.erasures.left(source.id, tp.partition, frame)
                 yield await self.reading.judged(source, left), watermark(source, [], left[TIME].max())

@@ -131,8 +131,9 @@ async def get_redrive(redrive: str, asker: SignedIn) -> RedriveShown:
 async def command_redrive(
     redrive: str, command: RedriveCommand, request: Request, asker: SignedIn, key: IdempotencyKey = None
 ) -> Response:
-    """`go` on after a dry run, a canary or a pause; `pause`; or `cancel`: what is published by then stays, since a
-    stream is only added to (permission: ingest or steward)."""
+    """`go` on after a dry run, a canary or a pause; `pause`; `cancel` stops it, what is published stays; `undo` takes
+    back what it has published: those events count no more, their ids are free, KPIs are revised, the letters can be
+    driven again (permission: ingest or steward)."""
 
     async def run() -> dict[str, Any]:
         answer = await call(asker, "ingest", "POST", f"/v1/redrives/{redrive}/{command}")

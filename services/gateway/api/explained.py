@@ -107,16 +107,16 @@ async def explained_events(
         members, found = _counted(made, row, read, cells)
         counted = None if made.obstacle else found
         page = [one for one in members if _place(one) > place][: limit + 1]
-    erased = 0
+    gone = rows.Gone(0, 0)
     if counted is not None and counted.agrees is not True and counted.matched < row["count"]:
-        erased = await rows.erased(pool, asked, row["offsets"])
-        counted = replace(counted, agrees=None) if erased else counted
+        gone = await rows.gone(pool, asked, row["offsets"])
+        counted = replace(counted, agrees=None) if gone.erased or gone.withdrawn else counted
     explained = ExplainedEvents(
         source=made.source.id,
         matched=counted.matched if counted else None,
         count=row["count"],
         agrees=counted.agrees if counted else None,
-        note=_note(made, counted, most, erased),
+        note=_note(made, counted, most, gone),
         late=sum(_late(made, row, read, one) for one in late if one["window_start"] >= asked.start),
         outside=counted.outside if counted else None,
         scanned=most if read is None else len(read),
@@ -190,15 +190,17 @@ async def _beyond(
     return found[:limit]
 
 
-def _note(made: Made, counted: Counted | None, most: int, erased: int) -> str | None:
+def _note(made: Made, counted: Counted | None, most: int, gone: rows.Gone) -> str | None:
     if made.obstacle:
         return (
             f"{made.obstacle}: all events of the window in the ranges are shown, and were not counted again"
         )
     if counted is None:
         return f"more than {most:,} events: they can be looked through, but were not counted again"
-    if erased:
-        return f"{erased} events of the window in its ranges were erased with their subject: the number counts them still"
+    whys = {"erased with their subject": gone.erased, "withdrawn with their re-drive": gone.withdrawn}
+    said = [f"{count} events of the window in its ranges were {why}" for why, count in whys.items() if count]
+    if said:
+        return f"{' and '.join(said)}: the number counts them still"
     if counted.agrees is None:
         return "not every event of the number is in the archive: some are on their way, or were disposed of"
     return None

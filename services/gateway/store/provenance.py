@@ -94,25 +94,40 @@ async def late(pool: asyncpg.Pool, observation: Mapping[str, Any]) -> list[Mappi
     return rows
 
 
-async def erased(pool: asyncpg.Pool, asked: Asked, spans: Sequence[Mapping[str, int]]) -> int:
-    """How many events of the window and the offset ranges were erased with their subject."""
-    return int(
-        await pool.fetchval(
-            """
-            select count(*) from read.erased_events e
-             where e.source = $1 and e.event_time >= $2 and (e.event_time < $3 or e.event_time = $2) and exists (
-               select from unnest($4::int[], $5::bigint[], $6::bigint[]) as span(partition, first, last)
-                where span.partition = e.partition and e."offset" between span.first and span.last
-             )
-            """,
-            asked.source,
-            asked.start,
-            asked.end,
-            [span["partition"] for span in spans],
-            [span["first"] for span in spans],
-            [span["last"] for span in spans],
-        )
+@dataclass(frozen=True)
+class Gone:
+    """How many events are archived no more, and why."""
+
+    erased: int
+    """With their subject."""
+    withdrawn: int
+    """With the re-drive that had published them."""
+
+
+async def gone(pool: asyncpg.Pool, asked: Asked, spans: Sequence[Mapping[str, int]]) -> Gone:
+    """Of the events of the window and the offset ranges."""
+    row = await pool.fetchrow(
+        """
+        select count(*) filter (where not withdrawn) as erased, count(*) filter (where withdrawn) as withdrawn
+          from (
+            select partition, "offset", event_time, false as withdrawn from read.erased_events where source = $1
+            union all
+            select partition, "offset", event_time, true from read.withdrawn_events where source = $1
+          ) e
+         where event_time >= $2 and (event_time < $3 or event_time = $2) and exists (
+           select from unnest($4::int[], $5::bigint[], $6::bigint[]) as span(partition, first, last)
+            where span.partition = e.partition and e."offset" between span.first and span.last
+         )
+        """,
+        asked.source,
+        asked.start,
+        asked.end,
+        [span["partition"] for span in spans],
+        [span["first"] for span in spans],
+        [span["last"] for span in spans],
     )
+    assert row is not None
+    return Gone(**row)
 
 
 async def rule_results(

@@ -12,15 +12,28 @@ from services.ingest.core.fix import Step, mend
 from services.ingest.core.minimise import DROPPED, driven
 from services.ingest.core.records import Bad, Good, Validator
 
-State = Literal["checking", "checked", "canary", "tried", "running", "paused", "done", "cancelled", "failed"]
+State = Literal[
+    "checking",
+    "checked",
+    "canary",
+    "tried",
+    "running",
+    "paused",
+    "done",
+    "cancelled",
+    "failed",
+    "undoing",
+    "undone",
+]
 """`checked` and `tried` wait for a word: after a dry run, after a canary."""
-Command = Literal["go", "pause", "cancel"]
-ACTIVE: tuple[State, ...] = ("checking", "canary", "running")
+Command = Literal["go", "pause", "cancel", "undo"]
+ACTIVE: tuple[State, ...] = ("checking", "canary", "running", "undoing")
 """Those in which something is done."""
 _MAY: Mapping[Command, tuple[State, ...]] = {
     "go": ("checked", "tried", "paused"),
     "pause": ("canary", "running"),
     "cancel": ("checking", "checked", "canary", "tried", "running", "paused"),
+    "undo": ("tried", "paused", "done", "cancelled", "failed"),
 }
 MOST_DRIVEN = 3
 """Times that a letter is driven without success."""
@@ -51,6 +64,7 @@ class Order(msgspec.Struct, frozen=True):
     note: str
     ordered_at: datetime
     changed_at: datetime
+    undone_by: str | None = None
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -66,7 +80,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """What of a letter, and why."""
 
     outcome: str | None = None
-    """None: it may be driven; `fails`, `gone`, `before`, `exhausted`; of one that was driven `published`, `duplicate`."""
+    """None: it may be driven; `fails`, `gone`, `before`, `exhausted`; of one that was driven `published`, `duplicate`;
+    `undone`: it was published, and taken back."""
     code: str | None = None
     field: str | None = None
     rule: str | None = None
@@ -89,6 +104,8 @@ def commanded(order: Order, command: Command, driven: int) -> State:
         return "paused"
     if command == "cancel":
         return "cancelled"
+    if command == "undo":
+        return "undoing"
     if order.state == "tried" or order.canary is None or driven >= order.canary:
         return "running"
     return "canary"

@@ -35,6 +35,8 @@ class Window:
         """Hash → the number of its publication, modulo 2^32; by the hash's last bits."""
         self.hashes, self.first_hash = array("q"), 0
         self.counts, self.times, self.receipts = array("I"), array("Q"), bytearray()
+        self.withdrawn: set[bytes] = set()
+        """Receipts whose publications count no more: their ids are new again."""
         self.first, self.offset = 0, 0
         """The place of the oldest publication in the arrays, and the number that the place 0 has."""
 
@@ -46,7 +48,9 @@ class Window:
             return None
         place = (number - self.offset) % _NUMBERS
         at = self.times[place]
-        receipt = self.receipts[16 * place : 16 * place + 16]
+        receipt = bytes(self.receipts[16 * place : 16 * place + 16])
+        if receipt in self.withdrawn:
+            return None
         return Publication(receipt.hex() if any(receipt) else "", at) if at > now - self.keep else None
 
     def knows_none(self, ids: Iterable[Hashable]) -> bool:
@@ -67,6 +71,10 @@ class Window:
             self.receipts += bytes.fromhex(receipt) if _RECEIPT.fullmatch(receipt) else bytes(16)
             self.count += len(hashes)
         self.forget(at)
+
+    def withdraw(self, receipts: Iterable[str]) -> None:
+        """What was published under them, or will be read back, is not known."""
+        self.withdrawn.update(bytes.fromhex(receipt) for receipt in receipts)
 
     def forget(self, now: int) -> None:
         """What is too old, or too much."""

@@ -1,9 +1,13 @@
 """What the topics say was taken in before: ids and receipts, by the headers of what was published."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
 
 from libs.common.batches import Record, number
+from libs.common.events import EventsWithdrawn
+from libs.common.kafka import read_all
+from libs.common.settings import ServiceSettings
+from libs.common.topics import WITHDRAWALS
 
 
 def published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], Iterable[Hashable]]]:
@@ -32,6 +36,15 @@ def published(records: Iterable[Record]) -> Iterator[tuple[tuple[str, int], Iter
 def _text(value: bytes | None) -> str:
     """Of a header, which may be anything: others write to a source's topic too."""
     return (value or b"").decode("utf-8", "replace")
+
+
+async def withdrawn(settings: ServiceSettings, source: str) -> AsyncIterator[Sequence[str]]:
+    """The receipts whose events were taken back, of a source."""
+    async for records in read_all(settings, WITHDRAWALS.name, undecided=True):
+        for record in records:
+            told = EventsWithdrawn.decode(record.value or b"")
+            if told.source == source:
+                yield told.receipts
 
 
 def lettered(records: Iterable[Record]) -> Iterator[tuple[str, str, int]]:

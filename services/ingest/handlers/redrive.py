@@ -1,7 +1,8 @@
 """Re-drive: orders that check dead letters against the present definition and publish those that pass, after all.
 
 A step looks at some letters and notes what became of them in one transaction of the database. One that was cut off is
-done again: its receipt is the same, and the ids of the events are known, so that nothing is published twice.
+done again: its receipt is the same, and the ids of the events are known, so that nothing is published twice. By their
+receipts what an order has published is taken back, when it is undone.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import msgspec
 from pydantic import TypeAdapter
 
 from libs.common import clock
-from libs.common.errors import Invalid, NotFound, Problem
+from libs.common.errors import Conflict, Invalid, NotFound, Problem
 from services.ingest import store
 from services.ingest.core import receipts, redrives
 from services.ingest.core.contract import Contract
@@ -22,6 +23,7 @@ from services.ingest.core.fix import Fix
 from services.ingest.core.records import Good
 from services.ingest.core.redrives import ACTIVE, BEFORE, EXHAUSTED, GONE, Command, Order, Verdict
 from services.ingest.handlers.submission import Submission
+from services.ingest.handlers.withdrawing import withdraw
 from services.ingest.handlers.writer import Writer
 from services.ingest.handlers.writers import Writers
 
@@ -67,22 +69,38 @@ class Redrives:
         self.changed.set()
         return await self.shown(order.id)
 
-    async def command(self, id: str, command: Command) -> dict[str, Any]:
+    async def command(self, id: str, command: Command, by: str) -> dict[str, Any]:
         """What stands of it then; Conflict if its state takes no such command."""
         async with self.stepping:
             order = await store.redrive(self.pool, id)
             if order is None:
                 raise _unknown(id)
             state = redrives.commanded(order, command, await store.driven(self.pool, id))
-            note = "" if command != "cancel" else await self._left(id)
-            await store.set_redrive(self.pool, id, state, note, clock.now())
+            if command == "undo":
+                await self._may_undo(order)
+                await store.set_undoing(self.pool, id, by, clock.now())
+            else:
+                note = "" if command != "cancel" else await self._left(id)
+                await store.set_redrive(self.pool, id, state, note, clock.now())
         self.changed.set()
         return await self.shown(id)
 
     async def _left(self, id: str) -> str:
-        published = (await store.redrive_counts(self.pool, [id]))[id]["published"]
-        stays = "; what is published stays: a stream is only added to" if published else ""
+        published = await self._published(id)
+        stays = "; what is published stays, unless it is undone" if published else ""
         return f"{published} of its events are published{stays}"
+
+    async def _published(self, id: str) -> int:
+        return (await store.redrive_counts(self.pool, [id]))[id]["published"]
+
+    async def _may_undo(self, order: Order) -> None:
+        if self.writers.get(order.source).source.reference:
+            raise Conflict(
+                f"{order.source} is a reference: a row is put back by sending it as it was",
+                code="not_undoable",
+            )
+        if not await self._published(order.id):
+            raise Conflict("nothing of it is published", code="nothing_published")
 
     async def shown(self, id: str) -> dict[str, Any]:
         order = await store.redrive(self.pool, id)
@@ -130,6 +148,8 @@ class Redrives:
             writer = self.writers.get(order.source)
             if order.state == "checking":
                 return await self._check(writer, order)
+            if order.state == "undoing":
+                return await self._undo(writer, order)
             return await self._drive(writer, order)
         except NotFound as error:
             await self._enter(order, "failed", error.detail)
@@ -165,7 +185,7 @@ class Redrives:
         found = await self._judged(writer, contract, order, places)
         goods = {place: each for place, each in found.items() if isinstance(each, Good)}
         verdicts = {place: each for place, each in found.items() if isinstance(each, Verdict)}
-        receipt = receipts.id_of(order.source, f"redrive {order.id} {min(places)}")
+        receipt = _receipt(order, min(places))
         if goods:
             letters = [places[place] for place in goods]
             records = list(goods.values())
@@ -175,6 +195,17 @@ class Redrives:
             verdicts |= dict(zip(goods, settled, strict=True))
         await store.note_driven(self.pool, order.id, places, verdicts, receipt, clock.now())
         return len(places) / order.rate
+
+    async def _undo(self, writer: Writer, order: Order) -> float:
+        """Its events are taken back, then its letters are dead again; a step that is cut off is done again."""
+        published = await store.receipts_of(self.pool, order.id)
+        # A step that was cut off, and has not been done again, may have published too.
+        next = await store.next_letters(self.pool, order.id, 1, redrives.SLICE_BYTES, checked=True)
+        await withdraw(writer, order, [*published, *(_receipt(order, place) for place in next)])
+        count = await self._published(order.id)
+        note = f"{count} events are taken back: the KPIs that counted them are computed again, see backfills"
+        await store.note_undone(self.pool, order.id, note, clock.now())
+        return 0.0
 
     async def _judged(
         self, writer: Writer, contract: Contract, order: Order, places: Mapping[int, str]
@@ -201,6 +232,11 @@ class Redrives:
                 found[place] = made
                 goods += isinstance(found[place], Good)
         return found
+
+
+def _receipt(order: Order, place: int) -> str:
+    """Of the step that begins with the letter at this place."""
+    return receipts.id_of(order.source, f"redrive {order.id} {place}")
 
 
 def _unknown(id: str) -> NotFound:

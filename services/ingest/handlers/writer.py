@@ -35,7 +35,7 @@ from services.ingest.handlers.batch import Batch, letters_of, located
 from services.ingest.handlers.known import Known
 from services.ingest.handlers.layout import Layout
 from services.ingest.handlers.parking import Parking
-from services.ingest.handlers.recalled import Letters, published
+from services.ingest.handlers.recalled import Letters, published, withdrawn
 from services.ingest.handlers.refusals import absent, changing, no_webhook_secret, unconfirmed
 from services.ingest.handlers.submission import Submission
 from services.ingest.handlers.vault import Vault, no_secret
@@ -244,6 +244,8 @@ class Writer:
         """Read the dedup window back from what was committed. The former writer is fenced by now."""
         if self.source.event_id is None and self.source.webhook is None:
             return
+        async for receipts in withdrawn(self.settings, self.source.id):
+            self.window.withdraw(receipts)
         async for records in read_all(self.settings, self.topic):
             for (receipt, at), ids in published(records):
                 self.window.remember(ids, receipt, at)

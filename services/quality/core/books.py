@@ -88,9 +88,9 @@ def compare(
     """Event by event.
 
     `events`: what the source's topic holds of the minute. `accounted`: places (partition, offset) whose event is
-    archived, or known to be gone: set aside as a dead letter, erased, disposed of. `published`: receipt → events of it
-    by the books. Of a source whose events others write straight to the topic (`produced_by_others`) none is in the
-    books, and none is missed there.
+    archived, or known to be gone: set aside as a dead letter, erased, withdrawn, disposed of. `published`: receipt →
+    events of it by the books. Of a source whose events others write straight to the topic (`produced_by_others`) none is
+    in the books, and none is missed there.
     """
     found = Found()
     on_topic: Counter[str] = Counter()

@@ -4,19 +4,21 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from libs.common.catalog import Kpi
+from libs.common.clock import milliseconds
 
 TOLERANCE = 1e-9
 """Relative, of values: sums of the same numbers in another order."""
 
 Reason = Literal[
-    "disposed", "erased", "unread", "late", "long", "reference", "version", "backfilled", "large"
+    "disposed", "erased", "withdrawn", "unread", "late", "long", "reference", "version", "backfilled", "large"
 ]
 """Why a window is left out, since the values that it was made of cannot be had again:
 
 - disposed: events of it were disposed of; erased: they were erased with their subject
+- withdrawn: a re-drive that had published events of it was undone, and it has not been computed again since
 - unread: events of it came before what its KPI's version could read, or all values of its inputs did
 - late: values of its inputs, or events of a KPI on Flink or for single events, came too late for it; nothing says which
 - long: a session that begins further back than is looked
@@ -147,6 +149,31 @@ def touched(key: Key, moments: Sequence[int]) -> bool:
     """Whether one of these times (ms, in their order) lies in the window."""
     place = bisect_left(moments, key.start)
     return place < len(moments) and moments[place] < key.stop
+
+
+def uncorrected(
+    key: Key,
+    spans: Sequence[Span],
+    withdrawn: Sequence[Mapping[str, Any]],
+    backfilled: Sequence[Mapping[str, Any]],
+) -> bool:
+    """Whether what was published of a window may count an event that was withdrawn, for no backfill has come over the
+    window since. `withdrawn`: places of events with `event_time` and `withdrawn_at`, by time; `backfilled`: where each
+    was (start, stop, closed_to), with `started_at`."""
+    first, last = (
+        bisect_left(withdrawn, at, key=lambda each: milliseconds(each["event_time"]))
+        for at in (key.start, key.stop)
+    )
+    mine = [each for each in withdrawn[first:last] if within((each["partition"], each["offset"]), spans)]
+    if not mine:
+        return False
+    newest = max(each["withdrawn_at"] for each in mine)
+    return not any(
+        milliseconds(row["start"]) <= key.start < milliseconds(row["stop"])
+        and key.stop <= milliseconds(row["closed_to"])
+        and row["started_at"] >= newest
+        for row in backfilled
+    )
 
 
 # --- values of inputs ------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from services.quality.core.parity import (
     Span,
     spread,
     touched,
+    uncorrected,
     within,
 )
 from services.quality.core.plain import Compared
@@ -30,8 +31,8 @@ class Excuses:
         self.pool, self.catalog = pool, catalog
 
     async def of_events(self, kpi: Kpi, version: int, compared: Compared) -> dict[Key, Reason]:
-        """Of a KPI over a source: events are gone, came before what the version could read, had other reference rows, or
-        count since a backfill although they were late."""
+        """Of a KPI over a source: events are gone, or were withdrawn and still count, came before what the version could
+        read, had other reference rows, or count since a backfill although they were late."""
         assert kpi.source is not None
         assert EVENTS.retention is not None
         found = compared.found
@@ -40,7 +41,8 @@ class Excuses:
         kept = await store.begins(self.pool, kpi.source)
         erased = await store.erased(self.pool, kpi.source, *bounds)
         unread = await store.arrived_before(self.pool, kpi.id, version, kpi.source, EVENTS.retention, *bounds)
-        backfilled = await store.backfilled(self.pool, kpi.id, version) if kpi.window.session else []
+        backfilled = await store.backfilled(self.pool, kpi.id, version)
+        withdrawn = await store.withdrawn(self.pool, kpi.source, *bounds)
         reasons: dict[Key, Reason] = {}
         for each in found:
             key, mine = each.key, spans.get(each.key, ())
@@ -52,11 +54,13 @@ class Excuses:
                 for event in erased
             ):
                 reasons[key] = "erased"
+            elif uncorrected(key, mine, withdrawn, backfilled):
+                reasons[key] = "withdrawn"
             elif any(place in unread for place in compared.members.get(key, ())):
                 reasons[key] = "unread"
             elif touched(key, compared.outdated):
                 reasons[key] = "reference"
-            elif any(
+            elif kpi.window.session and any(
                 key.start < milliseconds(row["closed_to"]) and milliseconds(row["start"]) < key.stop
                 for row in backfilled
             ):

@@ -289,6 +289,18 @@ async def erased(pool: asyncpg.Pool, source: str, start: datetime, stop: datetim
     return rows
 
 
+async def withdrawn(
+    pool: asyncpg.Pool, source: str, start: datetime, stop: datetime
+) -> list[Mapping[str, Any]]:
+    """Places and times of events of a stretch of time that were withdrawn with their re-drive, and when, by time."""
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        'SELECT partition, "offset", event_time, withdrawn_at FROM read.withdrawn_events WHERE source = $1'
+        " AND event_time >= $2 AND event_time < $3 ORDER BY event_time",
+        source, start, stop,
+    )  # fmt: skip
+    return rows
+
+
 async def arrived_before(
     pool: asyncpg.Pool, kpi: str, version: int, source: str, kept: timedelta, start: datetime, stop: datetime
 ) -> set[tuple[int, int]]:
@@ -303,9 +315,13 @@ async def arrived_before(
 
 
 async def ends(pool: asyncpg.Pool, source: str) -> dict[int, int]:
-    """Partition → offset of the last archived event."""
+    """Partition → offset of the last event that was archived, though it was withdrawn since."""
     rows = await pool.fetch(
-        'SELECT partition, max("offset") AS last FROM read.events WHERE source = $1 GROUP BY 1', source
+        "SELECT partition, max(last) AS last FROM ("
+        ' SELECT partition, max("offset") AS last FROM read.events WHERE source = $1 GROUP BY 1 UNION ALL'
+        ' SELECT partition, max("offset") FROM read.withdrawn_events WHERE source = $1 GROUP BY 1'
+        ") AS each GROUP BY 1",
+        source,
     )
     return {row["partition"]: row["last"] for row in rows}
 
@@ -334,12 +350,14 @@ async def late(
     )  # fmt: skip
 
 
-async def backfilled(pool: asyncpg.Pool, kpi: str, version: int) -> list[asyncpg.Record]:
-    """Where what came too late counts all the same."""
-    return await pool.fetch(
-        "SELECT start, stop, closed_to, partition, before FROM read.backfilled WHERE kpi = $1 AND kpi_version = $2",
+async def backfilled(pool: asyncpg.Pool, kpi: str, version: int) -> list[Mapping[str, Any]]:
+    """Where what came too late counts all the same, and what was withdrawn before it began counts no more."""
+    rows: list[Mapping[str, Any]] = await pool.fetch(
+        "SELECT start, stop, closed_to, started_at, partition, before FROM read.backfilled"
+        " WHERE kpi = $1 AND kpi_version = $2",
         kpi, version,
     )  # fmt: skip
+    return rows
 
 
 async def backfills(pool: asyncpg.Pool, kpi: str, version: int) -> list[asyncpg.Record]:

@@ -43,7 +43,7 @@ async def accounted(
     pool: asyncpg.Pool, source: str, topic: str, spans: Mapping[int, tuple[int, int]]
 ) -> set[tuple[int, int]]:
     """Of places (partition, offset) in these stretches of a source's topic: those whose event is archived, set aside as
-    a dead letter, erased, or disposed of."""
+    a dead letter, erased, withdrawn, or disposed of."""
     known: set[tuple[int, int]] = set()
     gone = await begins(pool, source)
     for partition, (first, last) in spans.items():
@@ -53,6 +53,8 @@ async def accounted(
             ' UNION ALL SELECT "offset" FROM read.dead_letters WHERE source = $1 AND topic = $2 AND partition = $3'
             '  AND "offset" >= $4 AND "offset" < $5'
             ' UNION ALL SELECT "offset" FROM read.erased_events WHERE source = $1 AND partition = $3'
+            '  AND "offset" >= $4 AND "offset" < $5'
+            ' UNION ALL SELECT "offset" FROM read.withdrawn_events WHERE source = $1 AND partition = $3'
             '  AND "offset" >= $4 AND "offset" < $5',
             source, topic, partition, first, last,
         )  # fmt: skip

@@ -26,6 +26,7 @@ from services.detector.handlers.publishing import Publisher
 from services.detector.handlers.reading import Reading
 from services.detector.handlers.rebuild import Rebuild
 from services.detector.handlers.statelog import SNAPSHOT, StateLog, Step
+from services.detector.handlers.withdrawals import Withdrawals
 from services.detector.settings import Settings
 
 
@@ -59,7 +60,7 @@ async def take_steps(settings: ServiceSettings, tp: TopicPartition, count: int) 
 async def merging(settings: Settings, tp: TopicPartition) -> AsyncGenerator[tuple[Merge, AIOKafkaConsumer]]:
     """The processor as it starts, and the client that it is given."""
     definitions, erasures, codecs = Definitions(Catalog()), Erasures(settings), Codecs(Registry(settings))
-    reading = Reading(definitions, codecs, References(settings), erasures)
+    reading = Reading(definitions, codecs, References(settings), erasures, Withdrawals(settings))
     client = consumer(settings, "detector.merge")
     await client.start()
     client.assign([tp])

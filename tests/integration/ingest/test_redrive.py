@@ -223,9 +223,10 @@ def test_a_cancelled_re_drive_drives_no_more_and_says_that_what_is_published_sta
     assert command(mesh, id, "pause").json()["state"] == "paused"
     found = command(mesh, id, "cancel").json()
     assert found["state"] == "cancelled"
+    published = found["published"]
     assert (
         found["note"]
-        == f"{found['published']} of its events are published; what is published stays: a stream is only added to"
+        == f"{published} of its events are published; what is published stays, unless it is undone"
     )
     assert command(mesh, id, "go").json()["code"] == "wrong_state"
     until(lambda: len(stored(mesh, "commanded")) == found["published"])

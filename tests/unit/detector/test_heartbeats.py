@@ -37,7 +37,9 @@ class Told:
 class Reading:
     """Nothing in it can be read as an event, and nobody is erased."""
 
-    erasures = SimpleNamespace(open_of=lambda _: (), load=None)
+    erasures = SimpleNamespace(open_of=lambda _: ())
+
+    async def load(self) -> None: ...
 
     async def events(
         self, source: Source, partition: int, records: Sequence[Record]

@@ -63,7 +63,16 @@ def test_go_leads_through_the_canary_that_is_not_done(
 
 @pytest.mark.parametrize(
     ("state", "command"),
-    [("running", "go"), ("checking", "pause"), ("tried", "pause"), ("done", "cancel"), ("cancelled", "go")],
+    [
+        ("running", "go"),
+        ("checking", "pause"),
+        ("tried", "pause"),
+        ("done", "cancel"),
+        ("cancelled", "go"),
+        ("running", "undo"),
+        ("undone", "undo"),
+        ("undone", "go"),
+    ],
 )
 def test_a_command_that_does_not_fit_the_state_is_a_conflict_that_says_when_it_would(
     state: State, command: Command
@@ -71,6 +80,11 @@ def test_a_command_that_does_not_fit_the_state_is_a_conflict_that_says_when_it_w
     with pytest.raises(Conflict, match="it is for") as caught:
         commanded(order(state), command, 0)
     assert caught.value.code == "wrong_state"
+
+
+@pytest.mark.parametrize("state", ["tried", "paused", "done", "cancelled", "failed"])
+def test_what_stands_still_can_be_undone(state: State) -> None:
+    assert commanded(order(state), "undo", 3) == "undoing"
 
 
 def test_a_step_is_no_more_than_a_second_of_the_rate_or_what_the_canary_has_left() -> None:

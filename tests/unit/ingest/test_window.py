@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.core.window import Window
+from services.ingest.core.window import Publication, Window
 
 A, B = "a" * 32, "0" * 31 + "b"
 
@@ -44,6 +44,17 @@ def test_what_was_read_back_out_of_order_is_known_by_its_own_time() -> None:
     window.remember(["early"], B, at=50)
     assert window.find("early", now=160) is None
     assert window.find("late", now=160) is not None
+
+
+def test_ids_of_a_receipt_that_is_withdrawn_are_new_until_they_are_published_anew() -> None:
+    window = Window(10, 1_000)
+    window.remember(["a", "b"], A, 5)
+    window.withdraw([A])
+    assert (window.find("a", 6), window.find("b", 6)) == (None, None)
+    window.remember(["c"], A, 7)  # read back after a start, when it is known that they are withdrawn
+    assert window.find("c", 8) is None
+    window.remember(["a"], B, 9)
+    assert window.find("a", 10) == Publication(B, 9)
 
 
 def test_a_delivery_is_no_event_of_the_same_name() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from libs.common.catalog import DEFINITION, Catalog, Kpi
+from libs.common.clock import moment
 from services.quality.core.parity import (
     Difference,
     Figures,
@@ -14,6 +15,7 @@ from services.quality.core.parity import (
     spread,
     step,
     stood,
+    uncorrected,
 )
 
 ONE, TWO = Key("carrier=UA", 0, 60_000), Key("carrier=B6", 60_000, 120_000)
@@ -150,3 +152,49 @@ def test_sessions_beside_one_that_is_left_out_are_left_out_and_others_are_not() 
     gone, beside, other = Key("s", 0, 50), Key("s", 30, 50), Key("t", 30, 50)
     found = [Difference(key, None, Figures(1.0, 1)) for key in (gone, beside, other)]
     assert spread({gone: "disposed"}, found) == {gone: "disposed", beside: "disposed"}
+
+
+# --- what was withdrawn ----------------------------------------------------------------------------------
+
+SPANS = [{"partition": 0, "first": 5, "last": 9}]
+WITHDRAWN = [
+    {"partition": partition, "offset": offset, "event_time": moment(time), "withdrawn_at": moment(at)}
+    for partition, offset, time, at in [(0, 5, 59_999, 1_000), (0, 7, 60_000, 2_000), (1, 6, 60_000, 9_000)]
+]
+
+
+def backfilled(start: int, stop: int, closed_to: int, started_at: int) -> dict[str, object]:
+    times = {"start": start, "stop": stop, "closed_to": closed_to, "started_at": started_at}
+    return {name: moment(time) for name, time in times.items()}
+
+
+def test_a_withdrawn_event_excuses_the_window_that_it_lies_in_if_it_counted_there() -> None:
+    assert uncorrected(TWO, SPANS, WITHDRAWN[1:2], [])
+    assert not uncorrected(TWO, SPANS, WITHDRAWN[:1], []), "of the window before"
+    assert not uncorrected(TWO, SPANS, WITHDRAWN[2:], []), "of another partition"
+    assert not uncorrected(TWO, [{"partition": 0, "first": 8, "last": 9}], WITHDRAWN, [])
+    assert not uncorrected(TWO, (), WITHDRAWN, []), "nothing was published"
+
+
+@pytest.mark.parametrize(
+    ("backfill", "corrected"),
+    [
+        ((0, 120_000, 120_000, 2_000), True),
+        ((60_000, 60_001, 120_000, 2_000), True),
+        ((0, 120_000, 120_000, 1_999), False),
+        ((0, 60_000, 120_000, 5_000), False),
+        ((60_001, 120_000, 120_000, 5_000), False),
+        ((0, 120_000, 119_999, 5_000), False),
+    ],
+    ids=["over it since", "over it alone", "before they went", "not so far", "later ones", "it was open"],
+)
+def test_it_is_excused_until_a_backfill_that_began_since_has_come_over_the_window(
+    backfill: tuple[int, int, int, int], corrected: bool
+) -> None:
+    assert uncorrected(TWO, SPANS, WITHDRAWN, [backfilled(*backfill)]) is not corrected
+
+
+def test_the_last_withdrawal_of_events_of_a_window_is_the_one_to_be_corrected() -> None:
+    again = {**WITHDRAWN[1], "offset": 8, "withdrawn_at": moment(3_000)}
+    assert uncorrected(TWO, SPANS, [*WITHDRAWN, again], [backfilled(0, 120_000, 120_000, 2_500)])
+    assert not uncorrected(TWO, SPANS, [*WITHDRAWN, again], [backfilled(0, 120_000, 120_000, 3_000)])

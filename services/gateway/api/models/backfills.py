@@ -12,9 +12,9 @@ _SHOWN = {
     "id": "0b6e7f0c7d0b4c6c9f3b0b6e7f0c7d0b", "kpi": "cancellation_rate", "kpi_version": 2, "state": "running",
     "from": "2013-02-01T00:00:00Z", "to": "2013-03-01T00:00:00Z", "dry_run": False, "reason": "a gate was offline",
     "by": "operator", "note": "", "ordered_at": "2026-11-24T10:00:00Z", "recorded_at": "2026-11-24T10:00:07Z",
-    "started_at": "2026-11-24T10:00:02Z", "ended_at": None, "closed_to": "2013-12-30T00:00:00Z",
-    "done_to": "2013-02-12T00:00:00Z", "events": 130000, "rate": 26000.0, "eta_seconds": 4.2, "windows": 9000, "new": 0,
-    "revised": 12, "retracted": 1, "left": 0,
+    "started_at": "2026-11-24T10:00:02Z", "ended_at": None, "withdrawal": None, "awaits": None,
+    "closed_to": "2013-12-30T00:00:00Z", "done_to": "2013-02-12T00:00:00Z", "events": 130000,
+    "rate": 26000.0, "eta_seconds": 4.2, "windows": 9000, "new": 0, "revised": 12, "retracted": 1, "left": 0,
 }  # fmt: skip
 
 
@@ -41,7 +41,7 @@ class BackfillShown(Answer):
     kpi: str
     kpi_version: int
     state: BackfillState
-    """`waiting`: for the merge partitions, or for the archive; see `note`."""
+    """`waiting`: for the merge partitions, for windows to close, or for the archive; see `note`."""
     start: datetime = Field(alias="from")
     stop: datetime = Field(alias="to")
     dry_run: bool
@@ -53,6 +53,10 @@ class BackfillShown(Answer):
     recorded_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    withdrawal: str | None
+    """The re-drive whose undoing makes it necessary."""
+    awaits: datetime | None
+    """It begins when the windows that end by then are closed."""
     closed_to: datetime | None
     """Windows that end later were not closed when it began: the live engine's own."""
     done_to: datetime | None

@@ -132,11 +132,11 @@ class BatchFigures(Answer):
 
 
 LeftOut = Literal[
-    "disposed", "erased", "unread", "late", "long", "reference", "version", "backfilled", "large"
+    "disposed", "erased", "withdrawn", "unread", "late", "long", "reference", "version", "backfilled", "large"
 ]
-"""Events were disposed of, or erased with their subject; came before what the version could read, or too late with no
-record of it; a session begins too far back; a reference row may have changed since; an input changed its version, or was
-backfilled; more events than are compared at once."""
+"""Events were disposed of, erased with their subject, or withdrawn with their re-drive, and the window was not corrected
+yet; came before what the version could read, or too late with no record of it; a session begins too far back; a reference
+row may have changed since; an input changed its version, or was backfilled; more events than are compared at once."""
 
 
 class Difference(Answer):

@@ -7,13 +7,14 @@ from pydantic import Field
 
 from services.gateway.api.models.common import Answer, example
 
-RedriveCommand = Literal["go", "pause", "cancel"]
+RedriveCommand = Literal["go", "pause", "cancel", "undo"]
 _SHOWN = {
     "id": "0b6e7f0c7d0b4c6c9f3b0b6e7f0c7d0b", "source": "departures", "cause": "4f0b8c21d9e3",
     "fix": [{"do": "drop", "field": "gate"}], "dry_run": True, "canary": 10, "rate": 1000.0, "reason": "gate is new",
     "by": "operator", "state": "tried", "note": "", "ordered_at": "2026-11-24T10:00:00Z",
     "changed_at": "2026-11-24T10:00:07Z", "letters": 276, "checked": 276, "waiting": 262, "driven": 10,
-    "published": 10, "duplicate": 0, "failing": 4, "before": 0, "exhausted": 0, "gone": 0,
+    "published": 10, "duplicate": 0, "failing": 4, "before": 0, "exhausted": 0, "gone": 0, "undone": 0,
+    "undone_by": None,
 }  # fmt: skip
 
 
@@ -55,13 +56,15 @@ class RedriveSummary(Answer):
     reason: str
     by: str
     state: Literal[
-        "checking", "checked", "canary", "tried", "running", "paused", "done", "cancelled", "failed"
-    ]
-    """`checked` and `tried` wait for `go`: after a dry run, after a canary."""
+        "checking", "checked", "canary", "tried", "running", "paused", "done", "cancelled", "failed", "undoing",
+        "undone",
+    ]  # fmt: skip
+    """`checked` and `tried` wait for `go`: after a dry run, after a canary. `undoing` ends as `undone`."""
     note: str
-    """Why it failed, or what was published before it was cancelled."""
+    """Why it failed, what was published before it was cancelled, what becomes of events that are taken back."""
     ordered_at: datetime
     changed_at: datetime
+    undone_by: str | None
     letters: int
     checked: int
     waiting: int
@@ -77,6 +80,8 @@ class RedriveSummary(Answer):
     """They were driven too often without success."""
     gone: int
     """They are kept no longer, or were erased."""
+    undone: int
+    """Their event was taken back, and is `published` no more: dead letters again, which another re-drive may drive."""
 
     model_config = example(**_SHOWN)
 
