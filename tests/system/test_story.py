@@ -128,7 +128,9 @@ def aftermath(story: Story, jfk: dict[str, Any], decision: dict[str, Any]) -> di
         now = story.signal(jfk["id"])
         return now if now["loop"]["effect_seen_at"] and now["state"] == "closed" else None
 
-    return until(seen)
+    found = until(seen)
+    assert found is not None
+    return found
 
 
 def test_the_blizzard_is_a_sustained_signal_at_all_three_airports(story: Story) -> None:
