@@ -56,6 +56,14 @@ class Told:
         last = self.values["stop"].max() if self.is_of_sessions else None
         return max(self.next, last) if isinstance(last, int) else self.next
 
+    @property
+    def goes_on_to(self) -> int:
+        """How far the sessions reach that begin before `next` and are not among the values; `next` if there are none."""
+        if not self.is_of_sessions:
+            return self.next
+        last = self.others.filter(pl.col("start") < self.next)["stop"].max()
+        return max(self.next, last) if isinstance(last, int) else self.next
+
 
 class Recomputation:
     """Makes the values of a scope. `done`: those that begin before it were told already."""

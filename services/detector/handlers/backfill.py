@@ -213,8 +213,8 @@ class Backfills:
             return
         if order.started_at is None:
             order = await self._fence(order, compiled)
-            if order.withdrawal is not None and isinstance(compiled.windows, Session):
-                order = await self._widened(order, compiled)
+        if order.withdrawal is not None and order.done_to is None and isinstance(compiled.windows, Session):
+            order = await self._widened(order, compiled)
         closed = order.closed_to
         if closed is None:
             await self._note(order, "no window is closed yet: all are left to the live engine")
@@ -279,13 +279,8 @@ class Backfills:
         rows = await history.withdrawn(self.archive, compiled, order.start, order.stop)
         due = retracted(compiled, rows)
         outputs = [self.publisher.history(compiled, due, None, order.id)] if due.height else []
-        await self._tell(
-            self.orders.known[order.id],
-            *outputs,
-            done_to=order.stop,
-            windows=due.height,
-            retracted=due.height,
-        )
+        counts = {"windows": due.height, "retracted": due.height}
+        await self._tell(self.orders.known[order.id], *outputs, done_to=order.stop, **counts)
 
     async def _await_archive(self, order: BackfillChanged, compiled: CompiledKpi) -> BackfillChanged:
         """Until it has the events that count, and all that was published by now."""
@@ -314,11 +309,8 @@ class Backfills:
         if found.due.height and not order.dry_run:
             watermark = closed + milliseconds(compiled.kpi.lateness)
             outputs = [self.publisher.history(compiled, found.due, watermark, order.id)]
-        goes_on = (
-            told.others.filter(pl.col("start") < told.next)["stop"].max() if told.is_of_sessions else None
-        )
-        if isinstance(goes_on, int) and goes_on > closed:
-            order = order.model_copy(update={"open_to": clock.moment(goes_on)})
+        if told.goes_on_to > closed:
+            order = order.model_copy(update={"open_to": clock.moment(told.goes_on_to)})
         seconds = max(clock.monotonic() - began, 1e-3)
         share = (told.next - clock.milliseconds(order.start)) / max(
             1, min(clock.milliseconds(order.stop), closed) - clock.milliseconds(order.start)

@@ -78,14 +78,19 @@ class Orders:
         waiting = [each for each in self.known.values() if each.state not in ENDED]
         held: set[str | None] = set()
         for each in sorted(waiting, key=lambda each: (each.ordered_at, each.id)):
-            if each.awaits is not None and each.id not in self.cancelled:
-                at = closed(f"{each.kpi}@{each.kpi_version}")
-                if at is None or at < clock.milliseconds(each.awaits):
-                    held.add(each.withdrawal)
-                    continue
-            if each.withdrawal is None or each.withdrawal not in held:
+            if not self._may_begin(each, closed):
+                held.add(each.withdrawal)
+            elif each.withdrawal is None or each.withdrawal not in held:
                 return each
         return None
+
+    def _may_begin(self, order: BackfillChanged, closed: Closed) -> bool:
+        """Also one that will only end: it is cancelled, or its version is gone."""
+        name = f"{order.kpi}@{order.kpi_version}"
+        if order.awaits is None or order.id in self.cancelled or name not in self.definitions.kpis:
+            return True
+        at = closed(name)
+        return at is not None and at >= clock.milliseconds(order.awaits)
 
     # --- commands ----------------------------------------------------------------------------------------
 

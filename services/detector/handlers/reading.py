@@ -1,5 +1,6 @@
 """Records of a source → events as combine wants them: decoded, with their times and places, judged, enriched."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -42,8 +43,7 @@ class Reading:
 
     async def load(self) -> None:
         """What is left out of the past, as it is known by now."""
-        await self.erasures.load()
-        await self.withdrawals.load()
+        await asyncio.gather(self.erasures.load(), self.withdrawals.load())
 
     async def events(
         self, source: Source, partition: int, records: Sequence[Record]

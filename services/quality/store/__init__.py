@@ -194,12 +194,18 @@ async def published(
 async def published_singly(
     pool: asyncpg.Pool, kpi: str, version: int, lower: datetime, upper: datetime
 ) -> list[asyncpg.Record]:
-    """The values of single events with lower < time + 1 ms <= upper, and where the events lie."""
+    """The values of single events with lower < time + 1 ms <= upper, and where the events lie. One that was retracted, by
+    the revision after its own, is none."""
+    mine = (
+        "kpi = $1 AND kpi_version = $2 AND window_start > $3::timestamptz - interval '1 ms' AND window_start < $4"
+        " AND window_end <= $4"
+    )
     return await pool.fetch(
         "SELECT series_key, window_start, window_end, value, count, recorded_at,"
         " (offsets->0->>'partition')::int AS partition, (offsets->0->>'first')::bigint AS place"
-        " FROM read.observations WHERE kpi = $1 AND kpi_version = $2"
-        " AND window_start > $3::timestamptz - interval '1 ms' AND window_start < $4 AND window_end <= $4",
+        f" FROM read.observations WHERE {mine} AND status <> 'retracted'"
+        " AND (series_key, window_start, revision) NOT IN (SELECT series_key, window_start, revision - 1"
+        f"  FROM read.observations WHERE {mine} AND status = 'retracted')",
         kpi, version, lower, upper,
     )  # fmt: skip
 
@@ -211,7 +217,7 @@ async def published_since(
     return int(
         await pool.fetchval(
             "SELECT count(*) FROM read.observations WHERE kpi = $1 AND kpi_version = $2 AND window_start >= $3"
-            " AND window_start < $4 AND recorded_at > $5",
+            " AND window_start < $4 AND recorded_at > $5 AND status <> 'retracted'",
             kpi, version, lower, upper, since,
         )
     )  # fmt: skip

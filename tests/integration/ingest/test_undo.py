@@ -89,6 +89,15 @@ def is_settled(mesh: Mesh, source: str) -> bool:
     return rows == [(True,)] and bool(mine) and set(mine) == {"done"}
 
 
+def agrees(mesh: Mesh, *kpis: str) -> bool:
+    """Whether values of each were compared with plain SQL, and none differs or is left out."""
+    rows = mesh.query(
+        "SELECT windows > 0 AND differing = 0 AND left_out = '{}' FROM read.parity WHERE kpi = ANY(%s)",
+        list(kpis),
+    )
+    return rows == [(True,)] * len(kpis)
+
+
 def test_the_events_and_the_values_that_they_gave_are_taken_back_and_the_letters_can_be_driven_rightly(
     mesh: Mesh,
 ) -> None:
@@ -112,6 +121,7 @@ def test_the_events_and_the_values_that_they_gave_are_taken_back_and_the_letters
     assert values(mesh, "undone_session") == [("10:01", 1.0), ("10:12", 4.0)]
     assert values(mesh, "undone_singly") == [("10:01", 1.0), ("10:12", 4.0)]
     until(lambda: balanced(mesh, "undone"))
+    until(lambda: agrees(mesh, "undone_tumbling", "undone_session", "undone_singly"), seconds=180)
 
     right = order(mesh, "undone", fix=LITRES)
     assert (right["published"], right["before"], right["duplicate"]) == (2, 0, 0)

@@ -117,9 +117,15 @@ def order(id: str, seconds: int, **said: Any) -> BackfillChanged:
     )  # fmt: skip
 
 
-def next_of(*known: BackfillChanged, closed: int | None, cancelled: str = "") -> str | None:
+def next_of(
+    *known: BackfillChanged,
+    closed: int | None,
+    cancelled: str = "",
+    kpis: Sequence[str] = ("k@1", "over@1"),
+) -> str | None:
     settings: Any = SimpleNamespace(prefix="")
-    orders = Orders(settings, settings)
+    definitions: Any = SimpleNamespace(kpis=dict.fromkeys(kpis))
+    orders = Orders(settings, definitions)
     for each in known:
         orders.put(each)
     orders.cancelled = {cancelled}
@@ -136,6 +142,7 @@ def test_an_order_that_awaits_closed_windows_lets_others_pass_but_not_those_of_t
     assert next_of(waits, over, closed=at - 1) is None
     assert next_of(waits, over, other, closed=at) == "waits"
     assert next_of(waits, over, closed=None, cancelled="waits") == "waits", "it ends"
+    assert next_of(waits, over, closed=None, kpis=["k@2"]) == "waits", "it fails: its version was replaced"
 
 
 def test_a_correction_has_the_same_id_whoever_orders_it() -> None:
