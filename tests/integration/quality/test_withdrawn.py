@@ -1,4 +1,4 @@
-"""What a re-drive had published is withdrawn: no fault until a backfill corrects the window, and explain says why."""
+"""What a re-drive had published is withdrawn: the window is corrected, no fault until then, and explain says why."""
 
 import asyncio
 import json
@@ -19,6 +19,7 @@ from tests.mesh import Mesh, until
 pytestmark = pytest.mark.timeout(300)
 
 START = "2026-11-20T10:00:00Z"
+WITHDRAWN = "2 events of the window in its ranges were withdrawn with their re-drive"
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,9 @@ def receipt(mesh: Mesh) -> str:
             "value": "sum(level)", "window": {"tumbling": "10m"}, "lateness": "1m", "early": "0s",
         }
     )  # fmt: skip
-    push(mesh, [{"id": f"t{n}", "at": f"2026-11-20T10:{n:02}:00Z", "level": 1.0} for n in range(0, 50, 2)])
     found = push(mesh, [{"id": f"d{n}", "at": f"2026-11-20T10:0{n}:30Z", "level": 100.0} for n in range(2)])
+    # Behind them, for these close the window.
+    push(mesh, [{"id": f"t{n}", "at": f"2026-11-20T10:{n:02}:00Z", "level": 1.0} for n in range(0, 50, 2)])
     declared = {"through": "2026-11-20T14:00:00Z"}
     assert mesh.service("ingest").post("/v1/sources/undone_tank/watermark", json=declared).is_success
     until(lambda: newest(mesh) == (205.0, 7, 1), seconds=90)
@@ -92,7 +94,7 @@ def withdraw(mesh: Mesh, receipt: str) -> None:
     asyncio.run(send())
 
 
-def test_a_window_with_withdrawn_events_is_left_out_until_it_is_corrected_and_explain_counts_them(
+def test_a_window_is_corrected_when_events_of_it_are_withdrawn_and_explain_says_so_of_its_former_value(
     mesh: Mesh, receipt: str
 ) -> None:
     until(lambda: parity(mesh) == (5, 0, {}), seconds=120)
@@ -100,22 +102,12 @@ def test_a_window_with_withdrawn_events_is_left_out_until_it_is_corrected_and_ex
     until(lambda: mesh.query("SELECT events FROM read.withdrawals WHERE id = 'undone/0'") == [(2,)])
     totals = "SELECT landed, imbalance FROM read.ledger_totals WHERE source = 'undone_tank'"
     assert mesh.query(totals) == [(27, 0)]
-    mesh.query("DELETE FROM quality.parity WHERE kpi = 'undone_level' RETURNING 1")
-    until(lambda: parity(mesh) == (4, 0, {"withdrawn": 1}), seconds=120)
-    found = explained(mesh)
-    assert (found["matched"], found["count"], found["agrees"]) == (5, 7, None)
-    assert found["note"].startswith("2 events of the window in its ranges were withdrawn with their re-drive")
-
-    ordered = {"kpi": "undone_level", "from": START, "to": "2026-11-20T11:00:00Z"}
-    assert mesh.service("detector").post("/v1/backfills", json=ordered).is_success
     until(lambda: newest(mesh) == (5.0, 5, 2), seconds=120)
     until(lambda: parity(mesh) == (5, 0, {}), seconds=120)
     assert explained(mesh)["agrees"]
     former = explained(mesh, revision=1)
-    assert (former["matched"], former["agrees"]) == (5, None)
-    assert former["note"].startswith(
-        "2 events of the window in its ranges were withdrawn with their re-drive"
-    )
+    assert (former["matched"], former["count"], former["agrees"]) == (5, 7, None)
+    assert former["note"].startswith(WITHDRAWN)
 
 
 def test_a_fault_in_a_window_that_was_corrected_is_found(mesh: Mesh, receipt: str) -> None:
@@ -124,6 +116,17 @@ def test_a_fault_in_a_window_that_was_corrected_is_found(mesh: Mesh, receipt: st
     mesh.query(f"UPDATE archive.observations {wrong}")
     mesh.query("DELETE FROM quality.parity WHERE kpi = 'undone_level' RETURNING 1")
     until(lambda: parity(mesh) == (5, 1, {}), seconds=120)
+
+
+def test_a_window_that_is_not_corrected_yet_is_left_out(mesh: Mesh, receipt: str) -> None:
+    """As it would be if the archive had nothing of the correction."""
+    mesh.query("DELETE FROM archive.observations WHERE kpi = 'undone_level' AND revision = 2 RETURNING 1")
+    mesh.query("DELETE FROM archive.backfills WHERE kpi = 'undone_level' RETURNING 1")
+    mesh.query("DELETE FROM quality.parity WHERE kpi = 'undone_level' RETURNING 1")
+    until(lambda: parity(mesh) == (4, 0, {"withdrawn": 1}), seconds=120)
+    found = explained(mesh)
+    assert (found["matched"], found["count"], found["agrees"]) == (5, 7, None)
+    assert found["note"].startswith(WITHDRAWN)
 
 
 async def test_withdrawn_events_are_accounted_for_and_were_archived(database: str) -> None:
