@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from libs.common.kafka import committed_of, delete_before, has_records, high_watermarks, producer
+from libs.common.kafka import committed_of, delete_before, high_watermarks, producer, read_between
 from libs.common.settings import ServiceSettings
 from libs.common.topics import EVENTS, STATE
 from tests.mesh import Mesh, until
@@ -125,11 +125,11 @@ async def corrupt(found: ServiceSettings) -> None:
 async def is_combined(found: ServiceSettings) -> bool:
     """Whether combine has taken in all events that there are."""
     done = await committed_of(found, "detector.combine")
-    name = found.prefix + EVENTS.of("lifts")
-    places = [
-        (TopicPartition(name, number), end) for number, end in (await high_watermarks(found, name)).items()
-    ]
-    return not any([await has_records(found, tp, done.get(tp, 0), end) for tp, end in places])
+    name, left = found.prefix + EVENTS.of("lifts"), list[object]()
+    for number, end in (await high_watermarks(found, name)).items():
+        tp = TopicPartition(name, number)
+        left += [records async for records in read_between(found, tp, done.get(tp, 0), end)]
+    return not left
 
 
 async def delete_log_and_events(found: ServiceSettings) -> None:
