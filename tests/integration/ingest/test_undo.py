@@ -20,6 +20,8 @@ from tests.integration.ingest.test_redrive import (
 )
 from tests.mesh import Mesh, until
 
+pytestmark = pytest.mark.timeout(300)
+
 LITRES: list[dict[str, Any]] = [{"do": "rename", "field": "liters", "to": "litres"}]
 WRONG = [*LITRES, {"do": "replace", "field": "litres", "value": 3, "by": 3_000}]
 KPI: dict[str, Any] = {
