@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from libs.cli.follow import followed
 from libs.cli.server import Server, Unreachable, Url, fail
@@ -101,7 +101,8 @@ def backfills(
     if as_json:
         print(json.dumps(items))
         return
-    table = Table("id", "KPI", "version", "from", "to", "state", "how it goes", box=None)
+    whole = Column("id", no_wrap=True)  # it is what --cancel is given
+    table = Table(whole, "KPI", "version", "from", "to", "state", "how it goes", box=None)
     for each in items:
         shown = f"{'dry run: ' if each['dry_run'] else ''}{line(each)}"
         table.add_row(

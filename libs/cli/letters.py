@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from libs.cli.follow import followed
 from libs.cli.server import Server, Unreachable, Url, fail
@@ -165,7 +165,8 @@ def redrives(
     if as_json:
         print(json.dumps(items))
         return
-    table = Table("id", "source", "cause", "state", "how it goes", box=None)
+    whole = Column("id", no_wrap=True)  # it is what the commands are given
+    table = Table(whole, "source", "cause", "state", "how it goes", box=None)
     for each in items:
         goes = " · ".join([line(each), each["note"]] if each["note"] else [line(each)])
         table.add_row(each["id"], each["source"], each["cause"] or "", each["state"], escape(goes))

@@ -41,6 +41,7 @@ export class RedriveCard extends View {
     return html`<p class="facts">
         ${mark(MARKS[state as keyof typeof MARKS] ?? (waits(state) ? 'warning' : 'fresh'), state)} <span>${source}</span>
         <span class="quiet">ordered by ${redrive.by}, ${instant(redrive.ordered_at)}</span>
+        ${redrive.undone_by ? html`<span class="quiet">undone by ${redrive.undone_by}, ${instant(redrive.changed_at)}</span>` : nothing}
       </p>
       ${underWay(state) ? html`<progress aria-label="Progress of the re-drive" max="1" .value=${share(redrive)}></progress>` : nothing}
       <p role="status">${counts(redrive)}</p>

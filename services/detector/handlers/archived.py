@@ -17,7 +17,7 @@ from libs.common.catalog import Source
 from libs.common.clock import moment
 from libs.common.errors import TryLater
 from libs.common.expressions import OFFSET, PARTITION
-from libs.common.kafka import read_between
+from libs.common.kafka import has_records
 from libs.common.migrate import READER
 from libs.common.settings import ServiceSettings
 from libs.common.wire import INDEX, SCHEMA_ID, decode_json, defaulted
@@ -77,7 +77,7 @@ class Archive:
         for number, end in ends.items():
             start = known.get(number, 0)
             place = TopicPartition(self.settings.prefix + topic, number)
-            if start < end and await _has_records(self.settings, place, start, end):
+            if start < end and await has_records(self.settings, place, start, end):
                 missing += end - start
         return missing
 
@@ -149,13 +149,6 @@ class Archive:
         )
         await connection.execute(f'SET ROLE "{READER}"')
         return connection
-
-
-async def _has_records(settings: ServiceSettings, place: TopicPartition, start: int, stop: int) -> bool:
-    """Whether there is a record between two offsets; the ends of transactions take offsets too and are none."""
-    async for _ in read_between(settings, place, start, stop):
-        return True
-    return False
 
 
 def events_of(source: Source, lines: bytes) -> pl.DataFrame:

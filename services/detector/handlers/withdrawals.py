@@ -20,11 +20,6 @@ class Withdrawal:
     told: EventsWithdrawn
     receipts: frozenset[bytes]
 
-    def spans(self, partition: int) -> tuple[int, int]:
-        """The offsets [since, upto) of a partition that its events lie between."""
-        number = str(partition)
-        return self.told.since.get(number, 0), self.told.upto.get(number, 0)
-
 
 class Withdrawals:
     """One of the detector's loops."""
@@ -59,8 +54,9 @@ class Withdrawals:
     ) -> pl.DataFrame:
         """The events of a partition without those that are withdrawn. `records`: those that the events were read from,
         by offset."""
+        number = str(partition)
         for each in self.known.get(source, {}).values():
-            since, upto = each.spans(partition)
+            since, upto = each.told.since.get(number, 0), each.told.upto.get(number, 0)
             if not records or records[-1].offset < since or records[0].offset >= upto:
                 continue
             among = events.filter((pl.col(OFFSET) >= since) & (pl.col(OFFSET) < upto))

@@ -150,12 +150,16 @@ def test_windows_that_are_open_are_computed_again_when_they_are_closed(mesh: Mes
     until(lambda: values(mesh, "undone_open_kpi") == [("10:00", 1.0)])
 
 
+def session(mesh: Mesh, source: str, minutes: tuple[int, ...], driven: int) -> str:
+    """A KPI of sessions over events of these minutes, and over one that was driven; the re-drive."""
+    define(mesh, source, KPI | {"id": f"{source}_kpi", "source": source, "window": {"session": "5m"}})
+    push(mesh, source, [at(minute, f"a{minute}", litres=1) for minute in minutes])
+    push(mesh, source, [at(driven, "b", liters=3)])
+    return order(mesh, source, fix=LITRES)["id"]
+
+
 def test_a_session_that_goes_on_is_computed_again_when_it_has_ended(mesh: Mesh) -> None:
-    kpi = KPI | {"id": "undone_on_kpi", "source": "undone_on", "window": {"session": "5m"}}
-    define(mesh, "undone_on", kpi)
-    push(mesh, "undone_on", [at(minute, f"a{minute}", litres=1) for minute in (1, 5, 8, 11)])
-    push(mesh, "undone_on", [at(2, "b", liters=3)])
-    id = order(mesh, "undone_on", fix=LITRES)["id"]
+    id = session(mesh, "undone_on", (1, 5, 8, 11), driven=2)
     watermark(mesh, "undone_on", "2026-11-24T10:12:00Z")
     closed = "SELECT closed_to FROM read.backfills WHERE kpi = 'undone_on_kpi' AND state = 'done'"
     undone(mesh, id)
@@ -166,11 +170,7 @@ def test_a_session_that_goes_on_is_computed_again_when_it_has_ended(mesh: Mesh) 
 
 
 def test_a_session_falls_apart_where_what_joined_it_is_taken_back(mesh: Mesh) -> None:
-    kpi = KPI | {"id": "undone_apart_kpi", "source": "undone_apart", "window": {"session": "5m"}}
-    define(mesh, "undone_apart", kpi)
-    push(mesh, "undone_apart", [at(minute, f"a{minute}", litres=1) for minute in (1, 9)])
-    push(mesh, "undone_apart", [at(5, "b", liters=3)])
-    id = order(mesh, "undone_apart", fix=LITRES)["id"]
+    id = session(mesh, "undone_apart", (1, 9), driven=5)
     watermark(mesh, "undone_apart", "2026-11-24T10:40:00Z")
     until(lambda: values(mesh, "undone_apart_kpi") == [("10:01", 5.0)])
     undone(mesh, id)
